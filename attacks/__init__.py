@@ -1,0 +1,1 @@
+"""Attacks on clips: one file per attack, each standing on benchmark/core alone."""

@@ -1,0 +1,209 @@
+"""What the rooms promise each other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from .losses import Loss
+from .rng import ClipRandom
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a model takes, and how a decoded video becomes that.
+
+    Attributes:
+        frames: Frames T of a clip.
+        size: Height and width of the square crop, pixels.
+        short_side: Length that the short side is resized to before the centre crop, pixels.
+        sampler: `uniform` (TSN: centre frame of T equal segments) or `dense` (T frames, `interval` apart, centred).
+        interval: Distance of dense frames, in frames.
+        mean: Per-channel mean, RGB, in [0, 1].
+        std: Per-channel standard deviation, RGB, in [0, 1].
+    """
+
+    frames: int
+    size: int
+    short_side: int
+    sampler: Literal["uniform", "dense"] = "uniform"
+    interval: int = 1
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+
+class Model(nn.Module):
+    """A classifier of canonical clips; it owns normalisation and layout.
+
+    `forward` maps float32 clips (N, 3, T, H, W), RGB in [0, 1], to logits (N, K).
+
+    Attributes:
+        input: What it takes.
+        classes: Number of classes K.
+        name: Canonical spec, for tables.
+        weights_sha256: Hash of the weights.
+        card: What is known of it (paper, recipe, figures), for `vbench show` and the store.
+    """
+
+    def __init__(self, net: nn.Module, input: InputSpec, classes: int, layout: Literal["NCTHW", "NTCHW"] = "NCTHW") -> None:
+        super().__init__()
+        self.net = net
+        self.input = input
+        self.classes = classes
+        self.layout = layout
+        self.name = type(net).__name__
+        self.weights_sha256 = ""
+        self.card: dict[str, Any] = {}
+        self.register_buffer("mean", torch.tensor(input.mean).view(3, 1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(input.std).view(3, 1, 1, 1), persistent=False)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Logits (N, K) of clips (N, 3, T, H, W)."""
+        clips = (clips - self.mean) / self.std
+        return self.net(clips.transpose(1, 2) if self.layout == "NTCHW" else clips)
+
+
+class ModelFactory(Protocol):
+    """What `@register("model", ...)` marks."""
+
+    def build(self, dataset: str, classes: Sequence[str]) -> Model:
+        """The model with its weights, in eval mode, for a data set with these class names."""
+        ...
+
+
+class Scorer(Protocol):
+    """A model, possibly defended: one pass, one random draw."""
+
+    def __call__(self, clips: Tensor, rng: ClipRandom) -> Tensor:
+        """Logits (N, K) of clips (N, 3, T, H, W)."""
+        ...
+
+
+class Defense(Protocol):
+    """What `@register("defense", ...)` marks: a frozen dataclass.
+
+    Attributes:
+        stochastic: Whether two passes may differ.
+        gradient: `exact`, `bpda` (its `protect` lets gradients pass a surrogate) or `none`.
+    """
+
+    version: ClassVar[int]
+    stochastic: ClassVar[bool]
+    gradient: ClassVar[Literal["exact", "bpda", "none"]]
+
+    @property
+    def draws(self) -> int:
+        """How many passes the deployed defence averages; 1 where it is deterministic."""
+        ...
+
+    def protect(self, model: Scorer) -> Scorer:
+        """The defended model: a single draw. The harness averages draws and builds the adaptive attack."""
+        ...
+
+
+class Gradient(NamedTuple):
+    """Gradient of the summed loss to the clips, with what the same pass says of them.
+
+    Attributes:
+        grad: (N, C, T, H, W).
+        loss: (N,).
+        logits: (N, K).
+    """
+
+    grad: Tensor
+    loss: Tensor
+    logits: Tensor
+
+
+class Target(Protocol):
+    """What an attack may ask of the model it attacks; every call is counted, per clip.
+
+    Attributes:
+        stochastic: Whether two passes over the same clips may differ.
+        until_fooled: Whether a clip that is already fooled may leave the batch.
+    """
+
+    stochastic: bool
+    until_fooled: bool
+
+    def gradient(self, clips: Tensor, labels: Tensor, loss: Loss, rng: ClipRandom) -> Gradient:
+        """One gradient, averaged over draws where the target is random (EOT)."""
+        ...
+
+    def logits(self, clips: Tensor, rng: ClipRandom) -> Tensor:
+        """Scores (N, K) as the deployed model gives them, without gradient: one query per clip."""
+        ...
+
+
+@runtime_checkable
+class Attack(Protocol):
+    """What `@register("attack", ...)` marks: a frozen dataclass.
+
+    Attributes:
+        norm: `linf` or `l2`.
+        eps: The budget, in the norm's unit.
+    """
+
+    version: ClassVar[int]
+    norm: str
+    eps: float
+
+    def run(self, target: Target, clips: Tensor, labels: Tensor, rng: ClipRandom) -> Tensor:
+        """Candidates (N, C, T, H, W); the harness projects, measures and verifies them."""
+        ...
+
+
+@dataclass(frozen=True)
+class ClipRecord:
+    """One video of a data set.
+
+    Attributes:
+        id: Stable name, unique in the data set.
+        path: Video file, or folder of frames.
+        label: Class index, 0-based.
+        group: Source video, for intervals; clips of one group are not independent.
+    """
+
+    id: str
+    path: Path
+    label: int
+    group: str
+
+
+class Dataset(Protocol):
+    """What `@register("dataset", ...)` marks."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in label order."""
+        ...
+
+    def records(self, split: str) -> list[ClipRecord]:
+        """The videos of a split."""
+        ...
+
+
+@dataclass
+class Batch:
+    """Clips ready for a model.
+
+    Attributes:
+        records: N records.
+        clips: uint8 (N, 3, T, H, W), RGB.
+        labels: int64 (N,).
+    """
+
+    records: list[ClipRecord]
+    clips: Tensor
+    labels: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.labels = torch.tensor([record.label for record in self.records])
+
+    @property
+    def ids(self) -> list[str]:
+        """Clip ids, N of them."""
+        return [record.id for record in self.records]

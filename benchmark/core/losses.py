@@ -1,0 +1,43 @@
+"""Losses that untargeted attacks maximise; each takes logits (N, K) and labels (N,) and returns (N,)."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .errors import InputError
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy per clip."""
+    return F.cross_entropy(logits, labels, reduction="none")
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """Score of the true class minus the best other one: positive where the prediction is right. Ties count as wrong."""
+    true = logits.gather(1, labels[:, None]).squeeze(1)
+    others = logits.masked_fill(F.one_hot(labels, logits.shape[1]).bool(), -torch.inf)
+    return true - others.amax(dim=1)
+
+
+def cw(logits: Tensor, labels: Tensor) -> Tensor:
+    """Carlini-Wagner margin max_{j != y} z_j - z_y (Carlini and Wagner 2017, f6 without its cut-off)."""
+    return -margin(logits, labels)
+
+
+def dlr(logits: Tensor, labels: Tensor) -> Tensor:
+    """Difference-of-logits-ratio loss (Croce and Hein 2020, Eq. 6), which no rescaling of the logits changes.
+
+    Raises:
+        InputError: There are fewer than three classes.
+    """
+    if logits.shape[1] < 3:
+        raise InputError("loss", f"dlr needs at least 3 classes, the model has {logits.shape[1]}", "use ce or cw")
+    ranked = logits.sort(dim=1, descending=True).values
+    return -margin(logits, labels) / (ranked[:, 0] - ranked[:, 2] + 1e-12)
+
+
+LOSSES: dict[str, Loss] = {"ce": cross_entropy, "cw": cw, "dlr": dlr}

@@ -1,0 +1,284 @@
+"""One registry for models, data sets, attacks, defences and corruptions.
+
+A component is one file in its kind's folder with one class under `@register(kind, name)`. The folder is indexed by reading the
+source, so that names, parameters and defaults are known without importing torch; a file is imported when it is used.
+"""
+
+import ast
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .errors import InputError
+from .params import REQUIRED, Field
+from .specs import Spec
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOT_MODULE = __name__.removesuffix(".benchmark.core.registry")
+FOLDERS = {
+    "model": "benchmark/models",
+    "dataset": "benchmark/data",
+    "attack": "attacks",
+    "defense": "defenses",
+    "corruption": "corruptions",
+}
+
+
+def register(kind: str, name: str) -> Callable[[type[T]], type[T]]:
+    """Marks a frozen dataclass as the component `name` of `kind`; both must be literals, for they are read from the source."""
+    if kind not in FOLDERS:
+        raise ValueError(f"{kind!r} is not one of {', '.join(FOLDERS)}")
+
+    def mark(component: type[T]) -> type[T]:
+        component.registered = (kind, name)  # type: ignore[attr-defined]
+        return component
+
+    return mark
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the source says of one component."""
+
+    kind: str
+    name: str
+    doc: str
+    fields: tuple[Field, ...]
+    version: str
+    path: Path
+    attribute: str
+    module: str
+
+    @property
+    def summary(self) -> str:
+        """The first line of the docstring."""
+        return self.doc.partition("\n")[0]
+
+    def parse(self, spec: Spec) -> dict[str, Any]:
+        """The values of all fields: the spec's, checked, and the defaults of the rest.
+
+        Raises:
+            InputError: An unknown, missing or bad parameter.
+        """
+        owner = f"{self.kind} {self.name}"
+        known = {field.name: field for field in self.fields}
+        given = dict(spec.values)
+        required = [field.name for field in self.fields if field.default is REQUIRED]
+        if spec.positional:
+            if not required:
+                raise InputError(owner, f"{spec.positional!r} is not key=value")
+            given.setdefault(required[0], spec.positional)
+        for key in given:
+            if key not in known:
+                raise InputError(owner, f"there is no parameter {key!r}", did_you_mean(key, known))
+        for key in required:
+            if key not in given:
+                raise InputError(owner, f"{key} is missing", f"write {self.name}:<{key}>")
+        return {name: field.parse(given[name], owner) if name in given else field.default for name, field in known.items()}
+
+    def canonical(self, values: dict[str, Any], identity: bool = False) -> str:
+        """The one text of a component with every default filled in; `identity` leaves out paths and the like."""
+        shown = [field for field in self.fields if field.identity or not identity]
+        text = ",".join(f"{field.name}={field.format(values[field.name])}" for field in shown)
+        return f"{self.name}:{text}" if text else self.name
+
+    def create(self, values: dict[str, Any]) -> Any:
+        """Imports the file and builds the component."""
+        return getattr(_import(self), self.attribute)(**values)
+
+
+@dataclass(frozen=True)
+class Component:
+    """A resolved spec: which entry, with which values."""
+
+    entry: Entry
+    values: dict[str, Any]
+
+    def __str__(self) -> str:
+        return self.entry.canonical(self.values)
+
+    @property
+    def identity(self) -> str:
+        """The text that stands for the component in a cell's hash: canonical form without paths, and the version."""
+        return f"{self.entry.canonical(self.values, identity=True)}@{self.entry.version}"
+
+    def create(self) -> Any:
+        """The live object."""
+        return self.entry.create(self.values)
+
+    def with_values(self, **values: str) -> "Component":
+        """A copy in which some values are replaced by parsed text."""
+        owner = f"{self.entry.kind} {self.entry.name}"
+        known = {field.name: field for field in self.entry.fields}
+        for key in values:
+            if key not in known:
+                raise InputError(owner, f"takes no {key!r}")
+        return Component(self.entry, self.values | {key: known[key].parse(text, owner) for key, text in values.items()})
+
+
+def resolve(kind: str, text: str) -> Component:
+    """Text to component, without importing it.
+
+    Raises:
+        InputError: Grammar, name or a parameter is wrong.
+    """
+    spec = Spec.parse(text, kind)
+    entry = find(kind, spec.name)
+    return Component(entry, entry.parse(spec))
+
+
+def entries(kind: str) -> dict[str, Entry]:
+    """All components of a kind by name: those of the folder and those of installed entry points `robustvideo.<kind>s`."""
+    found = dict(_folder(kind))
+    for point in entry_points(group=f"robustvideo.{kind}s"):
+        entry = _from_entry_point(kind, point)
+        if entry.name in found:
+            raise InputError(f"{kind} {entry.name}", f"registered by {found[entry.name].path} and by {entry.path}")
+        found[entry.name] = entry
+    return found
+
+
+def find(kind: str, name: str) -> Entry:
+    """The entry of a name or of `path/to/file.py:Name`.
+
+    Raises:
+        InputError: No such component; close names are suggested.
+    """
+    if ".py:" in name:
+        path, _, attribute = name.rpartition(":")
+        return _read_attribute(kind, name, Path(path).expanduser(), attribute, module="")
+    known = entries(kind)
+    if name not in known:
+        raise InputError(kind, f"{name!r} is unknown", did_you_mean(name, known))
+    return known[name]
+
+
+def did_you_mean(word: str, known: Any) -> str:
+    """A hint with close names, or with all of them where none is close."""
+    close = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return f"known: {', '.join(sorted(known))}" if known else "there is none"
+
+
+@cache
+def _folder(kind: str) -> dict[str, Entry]:
+    found: dict[str, Entry] = {}
+    for path in sorted((ROOT / FOLDERS[kind]).glob("*.py")):
+        module = f"{ROOT_MODULE}.{FOLDERS[kind].replace('/', '.')}.{path.stem}"
+        for entry in _read_registered(path, module):
+            if entry.kind != kind:
+                raise InputError(f"{entry.kind} {entry.name}", f"{path} lies in the folder of {kind}s")
+            if entry.name in found:
+                raise InputError(f"{kind} {entry.name}", f"registered by {found[entry.name].path} and by {path}")
+            found[entry.name] = entry
+    return found
+
+
+def _from_entry_point(kind: str, point: EntryPoint) -> Entry:
+    found = importlib.util.find_spec(point.module)
+    if found is None or found.origin is None:
+        raise InputError(f"{kind} {point.name}", f"the entry point names {point.module}, which is not installed")
+    return _read_attribute(kind, point.name, Path(found.origin), point.attr, point.module)
+
+
+def _read_registered(path: Path, module: str) -> list[Entry]:
+    text = path.read_text(encoding="utf-8")
+    if "@register(" not in text:
+        return []
+    nodes = (node for node in ast.parse(text, str(path)).body if isinstance(node, ast.ClassDef))
+    found = []
+    for node in nodes:
+        for mark in node.decorator_list:
+            if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id == "register":
+                kind, name = (ast.literal_eval(argument) for argument in mark.args)
+                found.append(_describe(node, kind, name, path, module))
+    return found
+
+
+def _read_attribute(kind: str, name: str, path: Path, attribute: str, module: str) -> Entry:
+    if not path.is_file():
+        raise InputError(kind, f"there is no file {path}", "write path/to/file.py:Name")
+    try:
+        body = ast.parse(path.read_text(encoding="utf-8"), str(path)).body
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise InputError(kind, f"{path} is not Python: {error}") from None
+    nodes = {node.name: node for node in body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
+    if attribute not in nodes:
+        raise InputError(kind, f"{path} has no {attribute!r}", did_you_mean(attribute, nodes))
+    return _describe(nodes[attribute], kind, name, path, module)
+
+
+def _describe(node: ast.ClassDef | ast.FunctionDef, kind: str, name: str, path: Path, module: str) -> Entry:
+    version = "1"
+    if isinstance(node, ast.ClassDef):
+        fields = [_field(item) for item in node.body if isinstance(item, ast.AnnAssign) and _is_param(item)]
+        for item in node.body:
+            if isinstance(item, ast.AnnAssign) and ast.unparse(item.target) == "version" and item.value:
+                version = str(ast.literal_eval(item.value))
+    else:
+        fields = _arguments(node)
+    if not module:
+        # A user's own file has no version that we could trust: its content is its version.
+        version = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    doc = ast.get_docstring(node) or ""
+    return Entry(kind, name, doc, tuple(fields), version, path, node.name, module)
+
+
+def _is_param(item: ast.AnnAssign) -> bool:
+    return isinstance(item.value, ast.Call) and isinstance(item.value.func, ast.Name) and item.value.func.id == "param"
+
+
+def _field(item: ast.AnnAssign) -> Field:
+    call = item.value
+    assert isinstance(call, ast.Call)
+    settings = {word.arg: _constant(word.value) for word in call.keywords if word.arg}
+    default = _constant(call.args[0]) if call.args else REQUIRED
+    return Field(ast.unparse(item.target), ast.unparse(item.annotation), default, **settings)
+
+
+def _arguments(node: ast.FunctionDef) -> list[Field]:
+    names = node.args.args
+    defaults = [REQUIRED] * (len(names) - len(node.args.defaults)) + [_constant(value) for value in node.args.defaults]
+    return [
+        Field(name.arg, ast.unparse(name.annotation) if name.annotation else _type_of(default), default)
+        for name, default in zip(names, defaults, strict=True)
+    ]
+
+
+def _type_of(default: Any) -> str:
+    return type(default).__name__ if isinstance(default, (bool, int, float)) else "str"
+
+
+def _constant(node: ast.expr) -> Any:
+    """Literals, names of this module's units and divisions of numbers: `4 / 255`."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        return _constant(node.left) / _constant(node.right)
+    if isinstance(node, ast.Name):
+        from . import params
+
+        return getattr(params, node.id)
+    return ast.literal_eval(node)
+
+
+@cache
+def _import(entry: Entry) -> Any:
+    if entry.module:
+        return importlib.import_module(entry.module)
+    name = f"vbench_plugin_{hashlib.sha256(str(entry.path.resolve()).encode()).hexdigest()[:12]}"
+    found = importlib.util.spec_from_file_location(name, entry.path)
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module
+    found.loader.exec_module(module)
+    return module

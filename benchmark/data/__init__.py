@@ -1,0 +1,1 @@
+"""Video in: decoding, sampling, manifests, data sets, the loader."""

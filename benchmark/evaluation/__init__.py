@@ -1,0 +1,1 @@
+"""How a measurement is made: threat models, cells, checks, store, run."""

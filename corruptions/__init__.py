@@ -1,0 +1,1 @@
+"""Corruptions of clips: one file per family."""
