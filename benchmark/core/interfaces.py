@@ -48,6 +48,9 @@ class Model(nn.Module):
         card: What is known of it (paper, recipe, figures), for `vbench show` and the store.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, net: nn.Module, input: InputSpec, classes: int, layout: Literal["NCTHW", "NTCHW"] = "NCTHW") -> None:
         super().__init__()
         self.net = net

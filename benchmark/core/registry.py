@@ -99,22 +99,23 @@ class Entry:
 
 @dataclass(frozen=True)
 class Component:
-    """A resolved spec: which entry, with which values."""
+    """A resolved spec: which entry, with which values; or an object that is there already (`live`)."""
 
     entry: Entry
     values: dict[str, Any]
+    live: Any = None
 
     def __str__(self) -> str:
         return self.entry.canonical(self.values)
 
     @property
-    def identity(self) -> str:
-        """The text that stands for the component in a cell's hash: canonical form without paths, and the version."""
-        return f"{self.entry.canonical(self.values, identity=True)}@{self.entry.version}"
+    def text(self) -> str:
+        """The canonical text that stands for the component in tables and in a cell's hash: every default, but no paths."""
+        return self.entry.canonical(self.values, identity=True)
 
     def create(self) -> Any:
         """The live object."""
-        return self.entry.create(self.values)
+        return self.entry.create(self.values) if self.live is None else self.live
 
     def with_values(self, **values: str) -> "Component":
         """A copy in which some values are replaced by parsed text."""
@@ -124,6 +125,11 @@ class Component:
             if key not in known:
                 raise InputError(owner, f"takes no {key!r}")
         return Component(self.entry, self.values | {key: known[key].parse(text, owner) for key, text in values.items()})
+
+
+def ready(kind: str, name: str, live: Any) -> Component:
+    """An object that is there already as a component; `name` must tell it from every other of its kind."""
+    return Component(Entry(kind, name, "", (), "1", Path(), "", ""), {}, live)
 
 
 def resolve(kind: str, text: str) -> Component:

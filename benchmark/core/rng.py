@@ -39,11 +39,6 @@ class ClipRandom:
         rows = index.nonzero().flatten() if index.dtype == torch.bool else index
         return ClipRandom([self._streams[row] for row in rows.tolist()], self.positions[rows], self.device)
 
-    def repeat(self, draws: int) -> "ClipRandom":
-        """Each clip's stream `draws` times in a row, for a batch in which each clip stands `draws` times in a row."""
-        streams = [stream for stream in self._streams for _ in range(draws)]
-        return ClipRandom(streams, self.positions.repeat_interleave(draws), self.device)
-
     def uniform(self, shape: Sequence[int], low: float = 0.0, high: float = 1.0) -> Tensor:
         """Float32 draws in [low, high), shape (N, *shape)."""
         return self._stack([torch.rand(tuple(shape), generator=stream) for stream in self._streams]) * (high - low) + low

@@ -1,0 +1,68 @@
+"""`vbench list` and `vbench show`: what there is, read from the source without importing torch."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ..core.errors import InputError
+from ..core.params import REQUIRED
+from ..core.registry import FOLDERS, Entry, did_you_mean, entries, find
+
+
+def list_components(
+    kind: Annotated[str | None, typer.Argument(help=f"One of {', '.join(FOLDERS)}; all by default.")] = None,
+) -> None:
+    """List the models, data sets, attacks, defences and corruptions that are known.
+
+    Example: vbench list attack
+    """
+    if kind is not None and kind not in FOLDERS:
+        raise InputError("kind", f"{kind!r} is unknown", did_you_mean(kind, FOLDERS))
+    table = Table("kind", "name", "what it is", box=None, pad_edge=False)
+    for one in [kind] if kind else FOLDERS:
+        for name, entry in sorted(entries(one).items()):
+            table.add_row(one, name, escape(entry.summary))
+    Console().print(table)
+
+
+def show(
+    name: Annotated[str, typer.Argument(help="A name from vbench list, or path/to/file.py:Name.")],
+    kind: Annotated[str | None, typer.Option(help=f"Where the name is of several kinds: {', '.join(FOLDERS)}.")] = None,
+) -> None:
+    """Show one component: what it is, its source, its parameters with defaults and units.
+
+    Example: vbench show pgd
+    """
+    console = Console()
+    for number, entry in enumerate(_entries_named(name, kind)):
+        console.print("\n" * bool(number) + f"[bold]{escape(entry.name)}[/] ({entry.kind}, version {entry.version})")
+        console.print(entry.doc, markup=False, highlight=False)
+        console.print(f"\nFile: {entry.path}", markup=False, highlight=False, soft_wrap=True)
+        if entry.fields:
+            console.print(_parameters(entry))
+
+
+def _entries_named(name: str, kind: str | None) -> list[Entry]:
+    if kind is not None and kind not in FOLDERS:
+        raise InputError("kind", f"{kind!r} is unknown", did_you_mean(kind, FOLDERS))
+    if ".py:" in name:
+        return [find(kind or "model", name)]
+    known = {one: entries(one) for one in ([kind] if kind else FOLDERS)}
+    found = [of_kind[name] for of_kind in known.values() if name in of_kind]
+    if not found:
+        raise InputError(
+            "name", f"{name!r} is unknown", did_you_mean(name, {each for of_kind in known.values() for each in of_kind})
+        )
+    return found
+
+
+def _parameters(entry: Entry) -> Table:
+    table = Table("parameter", "default", "type", "unit", "what it does", box=None, pad_edge=False)
+    for field in entry.fields:
+        default = "required" if field.default is REQUIRED else field.format(field.default)
+        kind = " | ".join(field.choices) or field.type.replace("None", "none")
+        table.add_row(field.name, default, escape(kind), field.unit, escape(field.help))
+    return table

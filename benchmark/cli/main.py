@@ -1,0 +1,33 @@
+"""The program `vbench`: collects the verbs and turns user errors into one line and exit code 2."""
+
+import sys
+
+import typer
+
+from ..core.errors import InputError
+from . import leaderboard, listing, run, train
+
+app = typer.Typer(
+    help="vbench: robustness of video action-recognition models against attacks and corruptions, with and without defences.",
+    epilog="Example: vbench run --model tsm --attack pgd --defense shuffle",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for verb in (run.run, listing.list_components, listing.show, train.train, leaderboard.leaderboard):
+    name = {"list_components": "list"}.get(verb.__name__, verb.__name__)
+    app.command(name)(verb)
+
+
+def main() -> None:
+    """Entry point of the scripts `vbench` and `robustvideo`. Exit codes: 0, 1 failed cells, 2 bad input, 130 interrupted."""
+    try:
+        app()
+    except InputError as error:
+        print(f"vbench: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""The progress bar of a run, on stderr."""
+
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from ..evaluation.run import Done
+
+
+class RunProgress:
+    """A bar over the estimated work of a grid; without a terminal, a line per finished cell.
+
+    Args:
+        bar: Whether to draw it at all.
+        lines: Whether to print a line per finished cell where no bar is drawn.
+    """
+
+    def __init__(self, bar: bool, lines: bool) -> None:
+        console = Console(stderr=True)
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("ETA"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not (bar and console.is_terminal),
+        )
+        self._lines = lines and self._bar.disable
+        self._task = self._bar.add_task("preparing", total=None)
+        self._ends: list[int] = []
+        self._names: list[str] = []
+        self._done = 0
+
+    def __enter__(self) -> "RunProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def plan(self, work: list[int], names: list[str]) -> None:
+        """Sets the estimated work per cell."""
+        self._ends = [sum(work[: number + 1]) for number in range(len(work))]
+        self._names = names
+        self._bar.update(self._task, total=max(1, sum(work)), description=names[0])
+
+    def tick(self, work: int) -> None:
+        """Work was done; the bar waits at the end of a cell's estimate until the cell is finished."""
+        ahead = self._bar.tasks[0].completed + work
+        self._bar.update(self._task, completed=min(ahead, self._ends[self._done] if self._done < len(self._ends) else ahead))
+
+    def finish(self, done: "Done") -> None:
+        """A cell is stored."""
+        if self._lines and done.result:
+            state = "stored before" if done.reused else f"{done.result['provenance']['wall_s']:.1f} s"
+            failed = f": failed, {done.result['error']}" if done.result["status"] != "ok" else ""
+            print(f"[{self._done + 1}/{len(self._ends)}] {done.cell} ({state}){failed}", file=sys.stderr, flush=True)
+        completed = self._ends[self._done]
+        self._done += 1
+        name = self._names[self._done] if self._done < len(self._names) else "done"
+        self._bar.update(self._task, completed=completed, description=name)

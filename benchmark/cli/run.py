@@ -1,0 +1,88 @@
+"""`vbench run`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..core.specs import split_list
+from ..evaluation.request import Request
+from .options import with_options
+
+if TYPE_CHECKING:
+    from ..evaluation.bench import Bench
+    from ..evaluation.grid import Grid
+    from ..evaluation.run import Done
+    from ..evaluation.store import Reuse, Store
+    from .progress import RunProgress
+
+
+@with_options(Request)
+def run(
+    given: dict[str, Any],
+    grid: Annotated[Path | None, typer.Option(help="TOML file with any of these options; the command line wins over it.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON instead of a table.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")] = False,
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
+) -> None:
+    """Measure models on clean and attacked clips, with and without defences.
+
+    Each option can also be set as VBENCH_<OPTION>. Results are stored as they are made: run it again and it goes on where it
+    stopped. Exit codes: 0 fine, 1 a cell failed, 2 bad input, 130 interrupted.
+
+    Example: vbench run --model tsm --attack pgd:eps=4/255,steps=50 --defense shuffle
+    """
+    request = Request.merge(given, grid)
+    models, attacks, data = request.models(), request.attacks(), request.data()
+
+    # torch is imported only now: names and values are checked by then.
+    from ..evaluation.api import choose_device, choose_reuse
+    from ..evaluation.bench import Bench
+    from ..evaluation.grid import Grid, resolve_chain, resolve_threats
+    from ..evaluation.store import Store
+    from ..evaluation.tables import cells_table
+    from .progress import RunProgress
+    from .view import print_rows
+
+    grid_cells = Grid(
+        dataset=data,
+        split=request.split,
+        models=models,
+        attacks=attacks,
+        defenses=tuple(resolve_chain(text) for text in split_list(request.defense or [])),
+        threats=resolve_threats(split_list(request.threat or [])),
+        limit=request.limit,
+        seed=request.seed,
+    )
+    bench = Bench(choose_device(request.device), request.batch_size)
+    store, reuse = Store(Path(request.store)), choose_reuse(request.reuse)
+    done = _follow(grid_cells, bench, store, reuse, RunProgress(bar=not (quiet or no_progress), lines=not quiet))
+    print_rows(cells_table([cell.result for cell in done if cell.result]), json)
+    if not quiet:
+        reused = sum(cell.reused for cell in done)
+        print(f"{len(done)} cells, {reused} of them stored before; {store.folder}/cells.csv, clips.csv", file=sys.stderr)
+    if any(cell.result is None or cell.result["status"] != "ok" for cell in done):
+        raise typer.Exit(1)
+
+
+def _follow(grid: "Grid", bench: "Bench", store: "Store", reuse: "Reuse", progress: "RunProgress") -> "list[Done]":
+    """Runs the grid under a progress bar; whatever ends it, the tables are made of what is stored."""
+    from ..evaluation.run import run_grid
+    from ..evaluation.tables import write_tables
+
+    done: list[Done] = []
+    names = [str(cell) for cell in grid.cells()]
+    try:
+        with progress:
+            bench.tick = progress.tick
+            for cell in run_grid(grid, bench, store, reuse, lambda work: progress.plan(work, names)):
+                done.append(cell)
+                progress.finish(cell)
+    except KeyboardInterrupt:
+        print(f"vbench: interrupted; {len(done)} of {len(names)} cells are stored, the same command goes on", file=sys.stderr)
+        raise
+    finally:
+        if done:
+            write_tables(store)
+    return done

@@ -1,0 +1,56 @@
+"""Tables for people, on stdout."""
+
+import json as json_module
+import math
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+
+def print_rows(table: pd.DataFrame, json: bool) -> None:
+    """Prints the rows of a run: as a table with intervals and flags, or as JSON, the columns of `cells.csv`."""
+    if json:
+        print(json_module.dumps(json_module.loads(str(table.to_json(orient="records"))), indent=1))
+        return
+    shown = Table(title=_title(table), title_justify="left", caption=_caption(table), caption_justify="left")
+    for name in ("model", "attack", "defense", "threat"):
+        shown.add_column(name, overflow="fold")
+    for name in ("top-1 %", "95 % interval", "success %"):
+        shown.add_column(name, justify="right", no_wrap=True)
+    shown.add_column("flags", overflow="fold", style="yellow")
+    for row in table.to_dict("records"):
+        shown.add_row(*_cells(row))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)
+    console.print(shown)
+
+
+def _cells(row: dict[Any, Any]) -> list[str]:
+    names = [escape(short(row["model"])), escape(short(row["attack"])), escape(short(row["defense"])), escape(str(row["threat"]))]
+    if row["status"] != "ok":
+        return [*names, "!", "", "", escape(f"failed: {row['error']}")]
+    asr = row["asr"]
+    success = "-" if asr is None or math.isnan(asr) else f"{100 * asr:.1f}"
+    interval = f"{100 * row['top1_low']:.1f} - {100 * row['top1_high']:.1f}"
+    return [*names, f"{100 * row['top1']:.1f}", interval, success, escape(row["flags"])]
+
+
+def short(spec: str) -> str:
+    """A canonical spec as people read it: the name, and the parameters that matter are in the caption and in the files."""
+    return "+".join(link.partition(":")[0] if ".py:" not in link else link for link in spec.split("+"))
+
+
+def _title(table: pd.DataFrame) -> str:
+    first, clips = table.iloc[0], max(table["n"].to_list())
+    return f"{escape(first['dataset'])}, {first['split']} split, {clips} clips"
+
+
+def _caption(table: pd.DataFrame) -> str:
+    lines = []
+    for column in ("model", "attack", "defense"):
+        lines += [escape(spec) for spec in table[column].unique() if ":" in spec]
+    return "\n".join(lines)

@@ -1,0 +1,105 @@
+"""From records to batches, decoding ahead on threads."""
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..core.errors import InputError
+from ..core.interfaces import Batch, ClipRecord, InputSpec
+from . import sampling, transform, video
+
+
+class Failure(NamedTuple):
+    """A clip that could not be loaded, and why, in one line."""
+
+    record: ClipRecord
+    reason: str
+
+
+def read_clip(record: ClipRecord, spec: InputSpec) -> Tensor:
+    """One clip as a model takes it: decoded, sampled, resized, cropped.
+
+    Returns:
+        uint8 (3, T, H, W), RGB.
+
+    Raises:
+        ClipError: The video is missing, damaged or empty.
+        InputError: The input spec is wrong.
+    """
+    frames = video.read_frames(record.path, lambda total: sampling.indices(total, spec))
+    return transform.to_input(frames, spec)
+
+
+def load(
+    records: Sequence[ClipRecord], spec: InputSpec, batch_size: int, workers: int | None = None
+) -> Iterator[tuple[Batch | None, list[Failure]]]:
+    """All clips in the order of the records, `batch_size` records at a time.
+
+    Decodes ahead on threads (PyAV releases the GIL), one batch and two clips per thread at most. Stops its threads when the
+    consumer closes the generator or is interrupted.
+
+    Args:
+        records: What to load.
+        spec: The model's input.
+        batch_size: Records per item, 1 or more.
+        workers: Threads; None stands for one per core, 8 at most.
+
+    Yields:
+        The clips that loaded, None where none did, and the failures: together they are every record of the item. A batch with
+        failures is smaller; nothing moves up, so that batches do not depend on which files are broken.
+
+    Raises:
+        InputError: Batch size, workers or the input spec is wrong; at the call, not at the first item.
+    """
+    threads = min(8, os.cpu_count() or 1) if workers is None else workers
+    for name, value in (("batch_size", batch_size), ("workers", threads)):
+        if value < 1:
+            raise InputError(name, f"{value} is below 1", "it must be a whole number, 1 or more")
+    transform.check(spec)
+    sampling.indices(1, spec)
+    return _batches(records, spec, batch_size, threads)
+
+
+def _batches(
+    records: Sequence[ClipRecord], spec: InputSpec, batch_size: int, workers: int
+) -> Iterator[tuple[Batch | None, list[Failure]]]:
+    ahead: deque[Future[Tensor | Failure]] = deque()
+    waiting = iter(records)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    try:
+        for start in range(0, len(records), batch_size):
+            chunk = records[start : start + batch_size]
+            results = []
+            for _ in chunk:
+                room = batch_size + 2 * workers - len(ahead)
+                ahead.extend(pool.submit(_attempt, record, spec) for record in islice(waiting, room))
+                results.append(ahead.popleft().result())
+            yield _collect(chunk, results)
+    finally:
+        # Waits for the clips that are being decoded, at most one per thread: no thread outlives the generator.
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _attempt(record: ClipRecord, spec: InputSpec) -> Tensor | Failure:
+    """One bad file must not end a night's run, whatever a decoder throws."""
+    try:
+        return read_clip(record, spec)
+    except InputError as error:
+        return Failure(record, str(error))
+    except Exception as error:
+        return Failure(record, f"{record.path}: {type(error).__name__}: {error}")
+
+
+def _collect(chunk: Sequence[ClipRecord], results: Sequence[Tensor | Failure]) -> tuple[Batch | None, list[Failure]]:
+    failures = [result for result in results if isinstance(result, Failure)]
+    good = [(record, result) for record, result in zip(chunk, results, strict=True) if isinstance(result, Tensor)]
+    if not good:
+        return None, failures
+    kept = [record for record, _ in good]
+    return Batch(kept, torch.stack([clip for _, clip in good])), failures

@@ -1,0 +1,121 @@
+"""The Python entry: one call that runs a grid and returns its table."""
+
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from ..core.errors import InputError
+from ..core.interfaces import Model
+from ..core.registry import Component, did_you_mean, ready, resolve
+from ..data.tensors import Tensors
+from ..models.build import state_sha256
+from .bench import Bench
+from .grid import Grid, resolve_chain, resolve_threats
+from .run import run_grid
+from .store import REUSE, Reuse, Store
+from .tables import cells_table, write_tables
+
+
+def evaluate(
+    model: str | Model | Sequence[str | Model],
+    dataset: str | tuple[Tensor, Tensor] | tuple[Tensor, Tensor, int] = "shapes",
+    attacks: str | Sequence[str] = (),
+    defenses: str | Sequence[str] = (),
+    *,
+    threats: str | Sequence[str] = (),
+    split: str = "test",
+    limit: int | None = None,
+    seed: int = 0,
+    store: str | Path | None = None,
+    reuse: str = "missing",
+    device: str = "auto",
+    batch_size: int = 32,
+) -> pd.DataFrame:
+    """Evaluates models x (clean and attacks) x defences and returns the rows of `cells.csv`.
+
+    Args:
+        model: Spec or `Model`, or several. Wrap your own network as `Model(net, InputSpec(...), classes=K)`.
+        dataset: Spec, or clips (N, 3, T, H, W) - uint8, or float in [0, 1] -, labels (N,) and the number of classes K, which may
+            be left out where a `Model` is given.
+        attacks: Specs, such as `pgd:eps=8/255`; clean clips are always measured.
+        defenses: Specs or chains; no defence is always measured.
+        threats: For defended rows, by default oblivious and adaptive; the adaptive one is always made.
+        split: Split of the data set.
+        limit: First N clips of a fixed class-balanced order.
+        seed: Seed of every clip's randomness.
+        store: Folder of results, reused by the next call; None keeps nothing.
+        reuse: `missing`, `never`, `always` or `only-cache`.
+        device: `auto`, `cpu`, `cuda`, ...
+        batch_size: Clips per batch; results do not depend on it.
+
+    Raises:
+        InputError: Bad input, in one line.
+    """
+    grid = Grid(
+        dataset=resolve("dataset", dataset) if isinstance(dataset, str) else _tensors(_several(model), *dataset),
+        split=split,
+        models=tuple(_model(one) for one in _several(model)),
+        attacks=tuple(resolve("attack", text) for text in _several(attacks)),
+        defenses=tuple(resolve_chain(text) for text in _several(defenses)),
+        threats=resolve_threats(_several(threats)),
+        limit=limit,
+        seed=seed,
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        where = Store(Path(scratch if store is None else store))
+        done = list(run_grid(grid, Bench(choose_device(device), batch_size), where, choose_reuse(reuse)))
+        if store is not None:
+            write_tables(where)
+    return cells_table([cell.result for cell in done if cell.result])
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the first GPU where there is one.
+
+    Raises:
+        InputError: No such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError("device", f"{name!r} cannot be used: {str(error).splitlines()[0]}", "use auto, cpu or cuda") from None
+    return device
+
+
+def choose_reuse(text: str) -> Reuse:
+    """Checks a reuse policy; raises InputError."""
+    if text not in REUSE:
+        raise InputError("reuse", f"{text!r} is unknown", did_you_mean(text, REUSE))
+    return cast(Reuse, text)
+
+
+def _several(value: Any) -> list[Any]:
+    return [value] if isinstance(value, (str, Model)) else list(value)
+
+
+def _model(model: str | Model) -> Component:
+    if isinstance(model, str):
+        return resolve("model", model)
+    if not isinstance(model, Model):
+        raise InputError(
+            "model", f"{type(model).__name__} has no declared input", "wrap it: Model(net, InputSpec(...), classes=K)"
+        )
+    return ready("model", f"{model.name}-{state_sha256(model)[:8]}", model)
+
+
+def _tensors(models: list[Any], clips: Tensor, labels: Tensor, classes: int | None = None) -> Component:
+    if classes is None:
+        classes = next((model.classes for model in models if isinstance(model, Model)), None)
+    if classes is None:
+        raise InputError("dataset", "the number of classes is missing", "give (clips, labels, K)")
+    content = clips.contiguous().numpy().tobytes() + labels.contiguous().numpy().tobytes()
+    return ready("dataset", f"tensors-{hashlib.sha256(content).hexdigest()[:12]}", Tensors(clips, labels, classes))

@@ -1,0 +1,231 @@
+"""The live objects of a run: each model, data set, batch of clips and set of adversarials is made once."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..core.errors import InputError
+from ..core.interfaces import Attack, Batch, ClipRecord, Dataset, Defense, Model
+from ..core.registry import Component, resolve
+from ..data.loader import Failure, load
+from ..data.selection import balanced, manifest_sha256
+from ..models.build import build_model
+from .cell import Cell
+from .threat import Pipeline
+
+PROTOCOL = 1
+"""Goes up when the way of measuring changes in a way that moves numbers."""
+
+KEPT_BYTES = 2 << 30
+"""How much memory decoded clips, and again adversarial clips, may take before they are made anew for each cell."""
+
+
+@dataclass
+class Crafted:
+    """Adversarial clips of a batch, inside the budget, with what they cost and what they reveal.
+
+    Attributes:
+        clips: (N, C, T, H, W), on the device.
+        linf: Largest change per clip, (N,).
+        l2: L2 norm of the change over the whole clip, (N,).
+        frames: Changed frames, (N,).
+        gradients: Forward-backward passes per clip, (N,).
+        queries: Forward passes per clip, (N,).
+        zero: Gradients that were zero everywhere, per clip, (N,).
+        nonfinite: Gradients with a NaN or an infinity, per clip, (N,).
+        outside: Whether the attack itself had left the budget, so that the harness had to project, (N,).
+    """
+
+    clips: Tensor
+    linf: Tensor
+    l2: Tensor
+    frames: Tensor
+    gradients: Tensor
+    queries: Tensor
+    zero: Tensor
+    nonfinite: Tensor
+    outside: Tensor
+
+
+@dataclass
+class Bench:
+    """Resolves cells to live objects and keeps those that several cells share.
+
+    Attributes:
+        device: Where models run.
+        batch_size: Clips per batch; results do not depend on it.
+        tick: Called with the number of forward passes' worth of work that was just done, for progress.
+    """
+
+    device: torch.device = torch.device("cpu")
+    batch_size: int = 32
+    tick: Callable[[int], None] = lambda work: None
+    _live: dict[str, Any] = field(default_factory=dict)
+    _batches: dict[str, tuple[list[Batch], list[Failure]]] = field(default_factory=dict)
+    _crafted: dict[str, Crafted] = field(default_factory=dict)
+
+    def dataset(self, cell: Cell) -> Dataset:
+        """The cell's data set."""
+        return self._once(f"dataset {cell.dataset}", cell.dataset.create)
+
+    def records(self, cell: Cell) -> list[ClipRecord]:
+        """The clips of the cell, in the class-balanced order.
+
+        Raises:
+            InputError: There are none, or a label is not one of the data set's classes.
+        """
+        return self._once(f"records {cell.dataset} {cell.split} {cell.limit}", lambda: self._records(cell))
+
+    def model(self, cell: Cell) -> Model:
+        """The model under test, on the device."""
+        return self._model(cell, cell.model)
+
+    def source(self, cell: Cell) -> Model | None:
+        """The other model that a transfer attack is crafted on."""
+        return self._model(cell, resolve("model", cell.source)) if cell.source else None
+
+    def attack(self, cell: Cell) -> Attack:
+        """The cell's attack."""
+        assert cell.attack is not None
+        return cell.attack.create()
+
+    def pipeline(self, cell: Cell) -> Pipeline:
+        """The model behind the cell's defences: what is judged."""
+        defenses: list[Defense] = [link.create() for link in cell.defense]
+        return Pipeline.build(self.model(cell), defenses)
+
+    def attacked(self, cell: Cell) -> Pipeline:
+        """What the attacker holds, by the cell's threat.
+
+        Raises:
+            InputError: The threat needs a gradient that the defence does not give, or a source model of another input.
+        """
+        assert cell.threat is not None
+        if cell.threat.name == "adaptive":
+            pipeline = self.pipeline(cell)
+            if not pipeline.gradient:
+                raise InputError(f"defense {cell.defense_text}", "lets no gradient pass", "use a transfer or black-box attack")
+            return pipeline
+        source, model = self.source(cell) or self.model(cell), self.model(cell)
+        if (source.input.frames, source.input.size) != (model.input.frames, model.input.size):
+            raise InputError(
+                f"threat {cell.threat}",
+                f"the source takes {source.input.frames} frames of {source.input.size} px, "
+                f"the model {model.input.frames} of {model.input.size}",
+                "use a source model of the same input",
+            )
+        return Pipeline.build(source, [])
+
+    def batches(self, cell: Cell) -> Iterator[Batch]:
+        """Decoded clips in batches; kept in memory for the next cell where they fit."""
+        key = self._clips_key(cell)
+        if key in self._batches:
+            yield from self._batches[key][0]
+            return
+        spec, kept, failed, size = self.model(cell).input, [], [], 0
+        read = getattr(self.dataset(cell), "load", load)  # data that is in memory already reads itself
+        for batch, failures in read(self.records(cell), spec, self.batch_size):
+            failed += failures
+            if batch is not None:
+                size += batch.clips.numel()
+                kept.append(batch if size <= KEPT_BYTES else None)
+                yield batch
+        self._live[f"failures {key}"] = failed
+        if size <= KEPT_BYTES:
+            self._batches[key] = kept, failed
+
+    def failures(self, cell: Cell) -> list[Failure]:
+        """The clips that could not be decoded, known once `batches` has ended."""
+        return self._live.get(f"failures {self._clips_key(cell)}", [])
+
+    def clips(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Float clips in [0, 1] and labels, on the device."""
+        clips = batch.clips.to(self.device)
+        return clips if clips.is_floating_point() else clips.float().div_(255), batch.labels.to(self.device)
+
+    def crafted_once(self, cell: Cell, number: int, make: Callable[[], Crafted]) -> Crafted:
+        """The adversarial batch `number`; one made on an undefended model is shared by all defences, as memory allows."""
+        threat = cell.threat
+        if threat is None or threat.name == "adaptive" or not cell.full:
+            return make()
+        key = f"{number} {self._clips_key(cell)} {cell.model} {cell.source} {cell.attack} {cell.seed}"
+        if key not in self._crafted:
+            made = make()
+            size = sum(entry.clips.numel() * 4 for entry in self._crafted.values())
+            if size + made.clips.numel() * 4 > KEPT_BYTES:
+                return made
+            self._crafted[key] = made
+        return self._crafted[key]
+
+    def check(self, cell: Cell) -> None:
+        """Builds what the cell needs, so that bad input shows before anything is computed.
+
+        Raises:
+            InputError: A component cannot be built as asked.
+        """
+        highest = max(record.label for record in self.records(cell))
+        if highest >= self.model(cell).classes:
+            raise InputError("dataset", f"a clip has label {highest}", f"the model has {self.model(cell).classes} classes")
+        self.pipeline(cell)
+        if cell.attack:
+            self.attack(cell)
+            self.source(cell)
+
+    def spec(self, cell: Cell) -> dict[str, Any]:
+        """Everything that the cell's result depends on, and nothing else: its hash is made of this."""
+        model, source = self.model(cell), self.source(cell)
+        parts = [cell.dataset, cell.model, *([cell.attack] if cell.attack else []), *cell.defense]
+        manifest = self._once(f"manifest {cell.dataset} {cell.split} {cell.limit}", lambda: manifest_sha256(self.records(cell)))
+        return {
+            "protocol": PROTOCOL,
+            "kind": cell.kind,
+            "dataset": cell.dataset.text,
+            "split": cell.split,
+            "limit": cell.limit,
+            "manifest_sha256": manifest,
+            "model": cell.model.text,
+            "weights_sha256": model.weights_sha256,
+            "input": asdict(model.input),
+            "attack": cell.attack.text if cell.attack else "none",
+            "norm": self.attack(cell).norm if cell.attack else "none",
+            "eps": self.attack(cell).eps if cell.attack else 0.0,
+            "defense": cell.defense_text,
+            "threat": str(cell.threat) if cell.threat else "none",
+            "source_sha256": source.weights_sha256 if source else "",
+            "strength": ("full" if cell.full else "first-success") if cell.attack else "none",
+            "seed": cell.seed,
+            "dtype": "float32",
+            "versions": [part.entry.version for part in parts],
+        }
+
+    def hash(self, cell: Cell) -> str:
+        """The cell's name in the store: 24 hex digits of the sha256 of its spec."""
+        text = json.dumps(self.spec(cell), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+    def _model(self, cell: Cell, component: Component) -> Model:
+        classes, name = self.dataset(cell).classes, cell.dataset.entry.name
+        return self._once(f"model {component} {name}", lambda: build_model(component, name, classes).to(self.device))
+
+    def _records(self, cell: Cell) -> list[ClipRecord]:
+        records = balanced(self.dataset(cell).records(cell.split), cell.limit)
+        if not records:
+            raise InputError("dataset", f"{cell.dataset} has no clips in split {cell.split!r}")
+        count = len(self.dataset(cell).classes)
+        for record in records:
+            if not 0 <= record.label < count:
+                raise InputError("dataset", f"clip {record.id} has label {record.label}", f"labels are 0 to {count - 1}")
+        return records
+
+    def _clips_key(self, cell: Cell) -> str:
+        return f"{cell.dataset} {cell.split} {cell.limit} {self.model(cell).input}"
+
+    def _once(self, key: str, make: Callable[[], Any]) -> Any:
+        if key not in self._live:
+            self._live[key] = make()
+        return self._live[key]

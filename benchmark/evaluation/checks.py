@@ -1,0 +1,99 @@
+"""Is the attack's number to be trusted? Checks that run with a cell, and flags that compare cells.
+
+The evidence is stored with the cell; flags are read from evidence and from neighbouring cells whenever a table is made, so that
+they are shown and never decided by hand. Sources: Carlini et al. 2019, On Evaluating Adversarial Robustness; Athalye et al. 2018,
+Obfuscated Gradients Give a False Sense of Security.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from torch import Tensor
+
+from ..core.interfaces import Attack, Batch
+from .bench import Bench
+from .cell import Cell
+from .measure import Judgement, craft, judge
+
+SAMPLE = 32
+"""Clips that the attack is run on again with twice the steps."""
+
+POINT = 0.01
+"""A change of accuracy that counts, in the sense of the checks: one point."""
+
+
+def doubled(attack: Attack) -> Attack | None:
+    """The attack with twice its steps, or None where it has none."""
+    if "steps" not in {one.name for one in fields(attack)}:  # type: ignore[arg-type]
+        return None
+    return replace(attack, steps=2 * attack.steps)  # type: ignore[type-var, attr-defined]
+
+
+def check_attack(cell: Cell, bench: Bench, batch: Batch, clips: Tensor, labels: Tensor, judged: Judgement) -> dict[str, Any]:
+    """Runs the attack with twice the steps, and its single-step form, on the first clips of a cell.
+
+    Args:
+        cell: A white-box or adaptive cell, whose pipeline is both attacked and judged.
+        bench: The live objects.
+        batch: Its first batch.
+        clips: Its clean clips (N, C, T, H, W).
+        labels: True classes (N,).
+        judged: What the pipeline decided after the attack proper.
+
+    Returns:
+        `n` and the accuracies `attack`, `doubled`, `single_step` (None where the attack has no such form) on the same clips.
+    """
+    count = min(SAMPLE, len(clips))
+    part = Batch(batch.records[:count], batch.clips[:count])
+    attack, pipeline = bench.attack(cell), bench.pipeline(cell)
+    single = getattr(attack, "single_step", lambda: None)()
+
+    def accuracy(other: Attack | None) -> float | None:
+        if other is None:
+            return None
+        made = craft(cell, bench, other, part, clips[:count], labels[:count], full=pipeline.stochastic)
+        return float(judge(cell, bench, pipeline, part, made.clips, labels[:count]).correct.mean())
+
+    return {
+        "n": count,
+        "attack": float(judged.correct[:count].mean()),
+        "doubled": accuracy(doubled(attack)),
+        "single_step": accuracy(single),
+    }
+
+
+def own_flags(cell: Mapping[str, Any]) -> list[str]:
+    """Flags that a stored cell raises by itself."""
+    evidence, flags = cell["evidence"], []
+    if cell.get("failed"):
+        flags.append(f"failed-clips:{len(cell['failed'])}")
+    if evidence.get("zero"):
+        flags.append("zero-gradient")
+    if evidence.get("nonfinite"):
+        flags.append("nonfinite-gradient")
+    if evidence.get("outside"):
+        flags.append("budget-projected")
+    check = evidence.get("check", {})
+    if check.get("doubled") is not None and abs(check["doubled"] - check["attack"]) >= POINT:
+        flags.append("not-converged")
+    if check.get("single_step") is not None and check["attack"] > check["single_step"] + POINT:
+        flags.append("weaker-than-single-step")
+    return flags
+
+
+def cross_flags(top1: float, clean: float | None, oblivious: float | None, threat: str) -> list[str]:
+    """Flags from neighbours: the same model and defence without attack, and the oblivious row of the same attack.
+
+    Args:
+        top1: Accuracy of the attacked row.
+        clean: Accuracy of the same defended model on clean clips, where it was measured.
+        oblivious: Accuracy of the same attack made without knowledge of the defence, where it was measured.
+        threat: The row's threat.
+    """
+    flags = []
+    if clean is not None and top1 > clean + POINT:
+        flags.append("attacked-above-clean")
+    if threat.startswith("adaptive") and oblivious is not None and top1 > oblivious + POINT:
+        flags.append("adaptive-weaker-than-oblivious")
+    return flags

@@ -1,0 +1,22 @@
+"""How much work a cell is, in forward passes of one clip: for progress, not for results."""
+
+from .bench import Bench
+from .cell import Cell
+from .checks import SAMPLE, doubled
+from .measure import PASSES
+
+GRADIENT = 3
+"""A forward and backward pass costs about three forward ones."""
+
+
+def estimate(cell: Cell, bench: Bench) -> int:
+    """Forward passes that a cell will take; the attack of an oblivious cell is made by its undefended neighbour."""
+    clips, pipeline = len(bench.records(cell)), bench.pipeline(cell)
+    work = clips * pipeline.draws * (PASSES if pipeline.stochastic else 1)
+    if cell.attack is None or cell.threat is None or cell.threat.name == "oblivious":
+        return work
+    attack = bench.attack(cell)
+    eot = cell.threat.eot if pipeline.stochastic else 1
+    steps = GRADIENT * eot * getattr(attack, "steps", 1) * getattr(attack, "restarts", 1)
+    sample = min(SAMPLE, clips) if cell.crafted_on_judged and doubled(attack) else 0
+    return work + steps * (clips + 2 * sample)

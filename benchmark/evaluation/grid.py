@@ -1,0 +1,79 @@
+"""From what the user asked for to the list of cells."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..core.errors import InputError
+from ..core.registry import Component, resolve
+from ..core.specs import split_chain
+from .cell import Cell
+from .threat import Threat
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Models x (clean and attacks) x defences x threats, resolved.
+
+    Attributes:
+        dataset: The data set.
+        split: Its split.
+        models: Models under test.
+        attacks: Attacks; clean clips are always measured.
+        defenses: Chains; no defence is always measured beside them.
+        threats: For defended cells: how the attacker meets the defence; transfers are run without defence as well.
+        limit: First clips of the class-balanced order.
+        seed: Seed.
+    """
+
+    dataset: Component
+    split: str
+    models: tuple[Component, ...]
+    attacks: tuple[Component, ...] = ()
+    defenses: tuple[tuple[Component, ...], ...] = ()
+    threats: tuple[Threat, ...] = (Threat("oblivious"), Threat("adaptive"))
+    limit: int | None = None
+    seed: int = 0
+
+    def cells(self) -> list[Cell]:
+        """All cells: clean ones first, then undefended attacks, then defended ones, so that each row finds its neighbours."""
+        chains = [(), *(chain for chain in self.defenses if chain)]
+        transfers = [threat for threat in self.threats if threat.name == "transfer"]
+        handed_on = len(chains) > 1
+        cells = [self._cell(model, defense=chain) for model in self.models for chain in chains]
+        for model in self.models:
+            for attack in self.attacks:
+                cells.append(self._cell(model, attack=attack, threat=Threat("white-box"), full=handed_on))
+                cells += [self._cell(model, attack=attack, threat=threat) for threat in transfers]
+                cells += [
+                    self._cell(model, attack=attack, threat=threat, defense=chain)
+                    for chain in chains[1:]
+                    for threat in self.threats
+                ]
+        return cells
+
+    def _cell(self, model: Component, **parts: object) -> Cell:
+        return Cell(self.dataset, self.split, self.limit, model, seed=self.seed, **parts)  # type: ignore[arg-type]
+
+
+def resolve_chain(text: str) -> tuple[Component, ...]:
+    """A defence chain `first+second`; `none` is the empty one."""
+    return () if text == "none" else tuple(resolve("defense", part) for part in split_chain(text))
+
+
+def resolve_threats(texts: Sequence[str]) -> tuple[Threat, ...]:
+    """Threats for defended cells, by default oblivious and adaptive; no defended row is made without its adaptive counterpart.
+
+    Raises:
+        InputError: An unknown threat, or `white-box`, which is the name of undefended rows.
+    """
+    threats = tuple(Threat.parse(text) for text in texts)
+    for threat in threats:
+        if threat.name == "white-box":
+            raise InputError(
+                "threat", "white-box is what undefended models get anyway", "use oblivious, adaptive or transfer:<model>"
+            )
+    if not threats:
+        return Threat("oblivious"), Threat("adaptive")
+    if not any(threat.name == "adaptive" for threat in threats):
+        threats = (*threats, Threat("adaptive"))
+    return threats

@@ -1,0 +1,147 @@
+"""Crafting adversarial clips for a cell and judging what a pipeline makes of them."""
+
+from dataclasses import dataclass, field
+from math import isfinite
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..core.budget import changed_frames, l2_norm, linf_norm, per_clip, project
+from ..core.interfaces import Attack, Batch, ClipRecord
+from ..core.losses import margin
+from ..core.rng import ClipRandom
+from .bench import Bench, Crafted
+from .cell import Cell
+from .threat import CountedTarget, Pipeline
+
+PASSES = 10
+"""Fresh passes over which a random pipeline's decisions are averaged (facts: one pass misjudges randomised models)."""
+
+
+@dataclass
+class Judgement:
+    """What a pipeline decides of N clips.
+
+    Attributes:
+        correct: Share of passes that were right, (N,).
+        pred: The class that most passes chose, (N,).
+        top5: Share of passes with the label among the five best, (N,).
+        margin: Mean margin of the true class over the best other one, in logits (log-scores for averaged defences), (N,).
+    """
+
+    correct: Tensor
+    pred: Tensor
+    top5: Tensor
+    margin: Tensor
+
+
+def judge(
+    cell: Cell, bench: Bench, pipeline: Pipeline, batch: Batch, clips: Tensor, labels: Tensor, passes: int = PASSES
+) -> Judgement:
+    """Asks the deployed pipeline afresh: once where it is deterministic, `passes` times with fresh draws where it is random."""
+    rng = ClipRandom.for_clips(batch.ids, cell.seed, f"judge {cell.defense_text}", bench.device)
+    count = passes if pipeline.stochastic else 1
+    scores = []
+    for _ in range(count):
+        scores.append(pipeline.decide(clips, rng))
+        bench.tick(len(clips) * pipeline.draws)
+    logits = torch.stack(scores)  # (passes, N, K)
+    preds = logits.argmax(dim=2)
+    finite = torch.isfinite(logits).all(dim=2)  # a NaN decides nothing, so it is no right answer
+    best = logits.topk(min(5, logits.shape[2]), dim=2).indices
+    return Judgement(
+        correct=((preds == labels) & finite).float().mean(dim=0),
+        pred=preds.mode(dim=0).values,
+        top5=(best == labels[None, :, None]).any(dim=2).float().mean(dim=0),
+        margin=torch.stack([margin(one, labels) for one in logits]).mean(dim=0),
+    )
+
+
+def craft(cell: Cell, bench: Bench, attack: Attack, batch: Batch, clips: Tensor, labels: Tensor, full: bool) -> Crafted:
+    """Runs an attack under the cell's threat and brings the result inside the budget, whatever the attack returned.
+
+    Where the attacked pipeline is deterministic, a clip that is wrong without any change stays (or becomes) unchanged when the
+    attack found nothing: the zero perturbation lies in every ball.
+
+    Args:
+        cell: Gives threat, seed and defence.
+        bench: The live objects.
+        attack: The attack to run.
+        batch: Names the clips.
+        clips: Clean clips (N, C, T, H, W) in [0, 1].
+        labels: True classes (N,).
+        full: Full strength on every clip; otherwise a clip is done when it is fooled.
+    """
+    assert cell.attack is not None and cell.threat is not None
+    pipeline = bench.attacked(cell)
+    target = CountedTarget(pipeline, len(clips), cell.threat.eot, not full, bench.tick)
+    purpose = f"craft {cell.attack.text} {cell.defense_text if cell.threat.name == 'adaptive' else 'none'}"
+    rng = ClipRandom.for_clips(batch.ids, cell.seed, purpose, bench.device)
+    wrong = torch.zeros(len(clips), dtype=torch.bool, device=clips.device)
+    if not pipeline.stochastic:
+        wrong = margin(target.logits(clips, rng), labels) <= 0
+    todo = ~wrong if target.until_fooled else torch.ones_like(wrong)
+    made = clips.clone()
+    if todo.any():
+        made[todo] = attack.run(target, clips[todo], labels[todo], rng[todo]).detach()
+    norm = linf_norm(made - clips) if attack.norm == "linf" else l2_norm(made - clips)
+    outside = (norm > attack.eps * (1 + 1e-5) + 1e-7) | (made.flatten(1).amin(1) < 0) | (made.flatten(1).amax(1) > 1)
+    made = project(made.nan_to_num(0.5), clips, attack.norm, attack.eps)
+    if wrong.any():
+        harmless = margin(target.logits(made, rng), labels) > 0
+        made = torch.where(per_clip(wrong & harmless), clips, made)
+    delta = made - clips
+    return Crafted(
+        clips=made,
+        linf=linf_norm(delta).cpu(),
+        l2=l2_norm(delta).cpu(),
+        frames=changed_frames(delta).cpu(),
+        gradients=target.gradients,
+        queries=target.queries,
+        zero=target.zero,
+        nonfinite=target.nonfinite,
+        outside=outside.cpu(),
+    )
+
+
+@dataclass
+class Measured:
+    """The per-clip vectors of a cell, batch by batch."""
+
+    records: list[ClipRecord] = field(default_factory=list)
+    vectors: dict[str, list[Any]] = field(default_factory=dict)
+    evidence: dict[str, int] = field(default_factory=lambda: dict(zero=0, nonfinite=0, outside=0))
+
+    def add(self, batch: Batch, judged: Judgement, made: Crafted | None) -> None:
+        """Takes in one batch."""
+        self.records += batch.records
+        self._extend("correct", judged.correct, 3)
+        self._extend("pred", judged.pred)
+        self._extend("top5", judged.top5, 3)
+        self._extend("margin", judged.margin, 5)
+        if made is None:
+            return
+        self._extend("linf", made.linf, 7)
+        self._extend("l2", made.l2, 5)
+        self._extend("frames", made.frames)
+        self._extend("gradients", made.gradients)
+        self._extend("queries", made.queries)
+        self.evidence["zero"] += int((made.zero > 0).sum())
+        self.evidence["nonfinite"] += int((made.nonfinite > 0).sum())
+        self.evidence["outside"] += int(made.outside.sum())
+
+    def clips(self) -> dict[str, list[Any]]:
+        """The vectors of the cell's file."""
+        return {
+            "id": [record.id for record in self.records],
+            "label": [record.label for record in self.records],
+            "group": [record.group for record in self.records],
+            **self.vectors,
+        }
+
+    def _extend(self, name: str, values: Tensor, digits: int | None = None) -> None:
+        numbers = values.tolist()
+        if digits is not None:
+            numbers = [round(value, digits) if isfinite(value) else None for value in numbers]
+        self.vectors.setdefault(name, []).extend(numbers)

@@ -1,0 +1,102 @@
+"""What a run is asked to do: the one definition behind the command line, the environment, TOML files and their defaults."""
+
+import dataclasses
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import InputError
+from ..core.registry import Component, did_you_mean, resolve
+from ..core.specs import split_list
+
+
+def _option(default: Any, help: str) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of `vbench run`; the environment knows each as `VBENCH_<NAME>`, a TOML file by its name."""
+
+    model: list[str] | None = _option(None, "Model spec; repeat or separate by commas.")
+    attack: list[str] | None = _option(None, "Attack spec, such as pgd:eps=8/255,steps=100. Clean clips are always measured.")
+    defense: list[str] | None = _option(None, "Defence spec; chain with +. No defence is always measured beside it.")
+    threat: list[str] | None = _option(
+        None,
+        "What the attacker knows of a defence: oblivious, adaptive[:eot=K], transfer:<model>. Default: oblivious and adaptive.",
+    )
+    dataset: str = _option("shapes", "Data set spec.")
+    root: str | None = _option(None, "Folder of the data set's videos.")
+    split: str = _option("test", "Split of the data set.")
+    weights: str | None = _option(None, "Weights of the model: a file, or a shipped name.")
+    limit: int | None = _option(None, "Only the first N clips of a fixed class-balanced order; part of the result's identity.")
+    seed: int = _option(0, "Seed of every clip's randomness.")
+    store: str = _option("vbench-store", "Folder of the results.")
+    reuse: str = _option("missing", "Stored results: missing (compute what is not there), never, always, only-cache.")
+    device: str = _option("auto", "auto, cpu, cuda, cuda:1 ...")
+    batch_size: int = _option(32, "Clips per batch; results do not depend on it.")
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise InputError("limit", f"{self.limit} is less than 1", "give the number of clips, or leave it out for all")
+        if self.batch_size < 1:
+            raise InputError("batch-size", f"{self.batch_size} is less than 1", "give the number of clips per batch")
+
+    @classmethod
+    def merge(cls, given: Mapping[str, Any], grid: Path | None) -> "Request":
+        """Options that were given, over those of a TOML file, over the defaults.
+
+        Raises:
+            InputError: The file cannot be read, or has an unknown key or a value of the wrong type.
+        """
+        chosen = {} if grid is None else _read_toml(cls, grid)
+        return cls(**(chosen | {name: value for name, value in given.items() if value is not None}))
+
+    def models(self) -> tuple[Component, ...]:
+        """The models, with `weights` put in."""
+        models = self._resolve("model", self.model)
+        if not models:
+            raise InputError("model", "none is given", "write --model tsm, or see vbench list model")
+        if self.weights is None:
+            return models
+        if len(models) > 1:
+            raise InputError("weights", "is given for several models", "write --model NAME:weights=FILE for each")
+        return (models[0].with_values(weights=self.weights),)
+
+    def attacks(self) -> tuple[Component, ...]:
+        """The attacks."""
+        return self._resolve("attack", self.attack)
+
+    def data(self) -> Component:
+        """The data set, with `root` put in."""
+        dataset = resolve("dataset", self.dataset)
+        return dataset if self.root is None else dataset.with_values(root=self.root)
+
+    @staticmethod
+    def _resolve(kind: str, texts: list[str] | None) -> tuple[Component, ...]:
+        return tuple(resolve(kind, text) for text in split_list(texts or []))
+
+
+def _read_toml(cls: type[Request], path: Path) -> dict[str, Any]:
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError("grid", f"cannot read {path}: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError("grid", f"{path} is not TOML: {error}") from None
+    known = {field.name: field for field in dataclasses.fields(cls)}
+    chosen = {}
+    for key, value in found.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            raise InputError("grid", f"{path} has an unknown key {key!r}", did_you_mean(name, known))
+        kind = str(known[name].type)
+        if "list" in kind and isinstance(value, str):
+            value = [value]
+        wanted = list if "list" in kind else int if "int" in kind else str
+        if not isinstance(value, wanted) or isinstance(value, bool):
+            raise InputError("grid", f"{path}: {key} is {value!r}", f"it must be a {wanted.__name__}")
+        chosen[name] = value
+    return chosen

@@ -1,0 +1,120 @@
+"""Running cells: measure one, run a grid, keep everything."""
+
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import torch
+
+from ..core.errors import InputError
+from .bench import Bench
+from .cell import Cell
+from .checks import check_attack
+from .cost import estimate
+from .grid import Grid
+from .measure import Measured, craft, judge
+from .provenance import provenance
+from .store import SCHEMA, Reuse, Store
+
+
+class Done(NamedTuple):
+    """A cell of a run.
+
+    Attributes:
+        cell: The cell.
+        result: The content of its file; None where `only-cache` found nothing.
+        reused: Whether it came from the store.
+    """
+
+    cell: Cell
+    result: dict[str, Any] | None
+    reused: bool
+
+
+def run_grid(
+    grid: Grid, bench: Bench, store: Store, reuse: Reuse = "missing", plan: Callable[[list[int]], None] = lambda work: None
+) -> Iterator[Done]:
+    """Runs the cells of a grid in order and yields each as soon as it is stored.
+
+    Models and data are looked at first, so that bad input ends the run before anything is computed.
+
+    Args:
+        grid: What to measure.
+        bench: Device and batch size; keeps the live objects.
+        store: Where results go, and come from.
+        reuse: Which stored cells are taken: see `store.Reuse`.
+        plan: Called once with the estimated work of each cell, 0 for those that are stored.
+
+    Raises:
+        InputError: Bad input that concerns the whole run, or a store that cannot be written.
+    """
+    store.writable()
+    cells = grid.cells()
+    for cell in cells:
+        bench.check(cell)
+    stored = [_stored(store, bench.hash(cell), reuse) for cell in cells]
+    idle = reuse == "only-cache"
+    plan([0 if found or idle else estimate(cell, bench) for cell, found in zip(cells, stored, strict=True)])
+    for cell, found in zip(cells, stored, strict=True):
+        if found or idle:
+            yield Done(cell, found, found is not None)
+        else:
+            result = run_cell(cell, bench)
+            store.put(result)
+            yield Done(cell, result, False)
+
+
+def _stored(store: Store, cell: str, reuse: Reuse) -> dict[str, Any] | None:
+    found = None if reuse == "never" else store.get(cell)
+    return found if found and (found["status"] == "ok" or reuse != "missing") else None
+
+
+def run_cell(cell: Cell, bench: Bench) -> dict[str, Any]:
+    """Measures a cell. Never raises but for an interrupt: an error becomes a result with status `error`.
+
+    Returns:
+        The content of the cell's file: schema, cell (its hash), spec, status, error, clips (per-clip vectors), failed (clips that
+        could not be decoded), evidence, provenance.
+    """
+    started, clock = datetime.now(UTC), time.perf_counter()
+    result = {"schema": SCHEMA, "cell": bench.hash(cell), "spec": bench.spec(cell), "status": "ok", "error": ""}
+    try:
+        result |= _measure(cell, bench)
+    except Exception as error:  # a failing cell is a row, and the run goes on
+        known = isinstance(error, InputError)
+        reason = str(error) if known else f"{type(error).__name__}: {error}"
+        result |= {"status": "error", "error": " ".join(reason.split()), "clips": {}, "evidence": {}}
+        result["trace"] = "" if known else traceback.format_exc()
+    result["provenance"] = provenance(bench.device) | {
+        "started": started.isoformat(timespec="seconds"),
+        "wall_s": round(time.perf_counter() - clock, 3),
+        "batch_size": bench.batch_size,
+        "threads": torch.get_num_threads(),
+    }
+    return result
+
+
+def _measure(cell: Cell, bench: Bench) -> dict[str, Any]:
+    measured, pipeline, evidence = Measured(), bench.pipeline(cell), {}
+    for number, batch in enumerate(bench.batches(cell)):
+        clips, labels = bench.clips(batch)
+        if cell.attack is None:
+            measured.add(batch, judge(cell, bench, pipeline, batch, clips, labels), None)
+            continue
+        made = bench.crafted_once(
+            cell,
+            number,
+            lambda batch=batch, clips=clips, labels=labels: craft(
+                cell, bench, bench.attack(cell), batch, clips, labels, cell.full
+            ),
+        )
+        judged = judge(cell, bench, pipeline, batch, made.clips, labels)
+        measured.add(batch, judged, made)
+        if number == 0 and cell.crafted_on_judged:
+            evidence["check"] = check_attack(cell, bench, batch, clips, labels, judged)
+    failed = [{"id": failure.record.id, "reason": failure.reason} for failure in bench.failures(cell)]
+    if not measured.records:
+        raise InputError("dataset", f"none of {len(failed)} clips could be decoded", f"the first: {failed[0]['reason']}")
+    return {"clips": measured.clips(), "failed": failed, "evidence": measured.evidence | evidence}

@@ -1,0 +1,86 @@
+"""The store: one JSON file per cell, content-addressed, never torn. Every table is rebuilt from these files."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from ..core.errors import InputError
+from ..core.files import write_atomically
+
+SCHEMA = 1
+
+Reuse = Literal["missing", "never", "always", "only-cache"]
+REUSE: tuple[Reuse, ...] = ("missing", "never", "always", "only-cache")
+"""missing: compute what is not stored or failed; never: compute everything; always: keep even failed cells; only-cache: compute
+nothing."""
+
+
+class Store:
+    """A folder of cells: `cells/ab/<hash>.json`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, cell: str) -> Path:
+        """Where the cell with this hash lies."""
+        return self.folder / "cells" / cell[:2] / f"{cell}.json"
+
+    def get(self, cell: str) -> dict[str, Any] | None:
+        """A stored cell, or None.
+
+        Raises:
+            InputError: The file is not a cell of a schema that this version reads.
+        """
+        try:
+            return _read(self.path(cell))
+        except FileNotFoundError:
+            return None
+
+    def put(self, result: dict[str, Any]) -> None:
+        """Stores a cell under its hash; an earlier result of the same cell is replaced in one step.
+
+        Raises:
+            InputError: The folder cannot be written or the disk is full; earlier cells are untouched.
+        """
+        text = json.dumps(result, allow_nan=False, separators=(",", ":"))
+        try:
+            write_atomically(self.path(result["cell"]), text)
+        except OSError as error:
+            raise InputError("store", f"cannot write {self.path(result['cell'])}: {error.strerror or error}") from None
+
+    def writable(self) -> None:
+        """Makes the folder, and fails now rather than after hours of computing.
+
+        Raises:
+            InputError: It cannot be made or written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError("store", f"cannot make {self.folder}: {error.strerror or error}") from None
+        if not os.access(self.folder, os.W_OK):
+            raise InputError("store", f"{self.folder} cannot be written")
+
+    def cells(self) -> Iterator[dict[str, Any]]:
+        """All stored cells, in the order of their hashes.
+
+        Raises:
+            InputError: The folder is no store, or a file of it is not readable.
+        """
+        if not (self.folder / "cells").is_dir():
+            raise InputError("store", f"{self.folder} holds no cells", "run vbench run --store <folder> first")
+        for path in sorted((self.folder / "cells").glob("??/*.json")):
+            yield _read(path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    text = path.read_text(encoding="utf-8")
+    try:
+        cell = json.loads(text)
+    except ValueError as error:
+        raise InputError("store", f"{path} is not JSON: {error}") from None
+    if not isinstance(cell, dict) or cell.get("schema") != SCHEMA:
+        raise InputError("store", f"{path} has another schema than {SCHEMA}", "use the vbench version that wrote it")
+    return cell

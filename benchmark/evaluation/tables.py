@@ -1,0 +1,156 @@
+"""The tidy tables, made from stored cells: `cells.csv`, one row per cell, and `clips.csv`, one row per cell and clip."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..core.errors import InputError
+from ..core.files import write_atomically
+from .checks import cross_flags, own_flags
+from .stats import interval
+from .store import Store
+
+CELL_COLUMNS = [
+    "cell",
+    "dataset",
+    "split",
+    "limit",
+    "model",
+    "weights_sha256",
+    "kind",
+    "attack",
+    "corruption",
+    "severity",
+    "defense",
+    "threat",
+    "strength",
+    "norm",
+    "eps",
+    "seed",
+    "status",
+    "n",
+    "failed",
+    "top1",
+    "top1_low",
+    "top1_high",
+    "top5",
+    "asr",
+    "linf",
+    "l2",
+    "grad_calls",
+    "queries",
+    "wall_s",
+    "device",
+    "flags",
+    "error",
+]
+CLIP_COLUMNS = ["cell", "clip", "group", "label", "pred", "correct", "margin", "linf", "l2", "queries", "error"]
+
+
+def cells_table(cells: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """One row per stored cell, columns CELL_COLUMNS; fractions in [0, 1], L2 over the whole clip in [0, 1] pixel units."""
+    stored = list(cells)
+    rows = [_row(cell) for cell in stored]
+    by_place = {_place(cell["spec"]): number for number, cell in enumerate(stored) if cell["status"] == "ok"}
+    for row, cell in zip(rows, stored, strict=True):
+        if cell["status"] == "ok" and cell["spec"]["kind"] == "attack":
+            _compare(row, cell, stored, rows, by_place)
+    table = pd.DataFrame(rows, columns=pd.Index(CELL_COLUMNS))
+    return table.sort_values(["dataset", "model", "defense", "attack", "threat", "cell"], ignore_index=True)
+
+
+def clips_table(cells: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """One row per cell and clip, columns CLIP_COLUMNS; clips that could not be decoded have an error and no numbers."""
+    frames = []
+    for cell in cells:
+        clips = cell["clips"]
+        if clips:
+            names = {"id": "clip"}
+            wanted = {names.get(key, key): value for key, value in clips.items() if names.get(key, key) in CLIP_COLUMNS}
+            frames.append(pd.DataFrame(wanted).assign(cell=cell["cell"]))
+        if cell.get("failed"):
+            failed = pd.DataFrame(cell["failed"]).rename(columns={"id": "clip", "reason": "error"})
+            frames.append(failed.assign(cell=cell["cell"]))
+    if not frames:
+        return pd.DataFrame(columns=pd.Index(CLIP_COLUMNS))
+    return pd.concat(frames, ignore_index=True).reindex(columns=CLIP_COLUMNS)
+
+
+def write_tables(store: Store) -> None:
+    """Rewrites `cells.csv` and `clips.csv` from the store's cells.
+
+    Raises:
+        InputError: They cannot be written.
+    """
+    cells = list(store.cells())
+    try:
+        write_atomically(store.folder / "cells.csv", cells_table(cells).to_csv(index=False))
+        write_atomically(store.folder / "clips.csv", clips_table(cells).to_csv(index=False))
+    except OSError as error:
+        raise InputError("store", f"cannot write the tables in {Path(store.folder)}: {error.strerror or error}") from None
+
+
+def _row(cell: Mapping[str, Any]) -> dict[str, Any]:
+    spec, clips, provenance = cell["spec"], cell["clips"], cell["provenance"]
+    row = {name: spec.get(name) for name in CELL_COLUMNS if name in spec}
+    row |= {"cell": cell["cell"], "status": cell["status"], "error": cell["error"], "corruption": "none", "severity": None}
+    row |= {"wall_s": provenance["wall_s"], "device": provenance["device"], "flags": "", "failed": len(cell.get("failed", []))}
+    if cell["status"] != "ok":
+        return row | {"n": 0}
+    low, high = interval(clips["correct"], clips["group"])
+    attacked = spec["kind"] == "attack"
+    return row | {
+        "n": len(clips["id"]),
+        "top1": float(np.mean(clips["correct"])),
+        "top1_low": low,
+        "top1_high": high,
+        "top5": float(np.mean(clips["top5"])),
+        "linf": max(clips["linf"]) if attacked else 0.0,
+        "l2": max(clips["l2"]) if attacked else 0.0,
+        "grad_calls": sum(clips["gradients"]) if attacked else 0,
+        "queries": sum(clips["queries"]) if attacked else 0,
+        "flags": " ".join(own_flags(cell)),
+        "error": f"{row['failed']} clips failed, the first: {cell['failed'][0]['reason']}" if row["failed"] else "",
+    }
+
+
+def _place(spec: Mapping[str, Any], **other: Any) -> tuple[Any, ...]:
+    """What two cells must share to be neighbours in a table."""
+    seen = dict(spec) | other
+    threat = str(seen["threat"]).partition(":")[0]
+    clean = seen["kind"] == "clean"
+    shared = ("dataset", "split", "limit", "manifest_sha256", "model", "weights_sha256", "defense", "seed", "kind")
+    return (*(seen[key] for key in shared), *(() if clean else (seen["attack"], threat)))
+
+
+def _compare(
+    row: dict[str, Any],
+    cell: Mapping[str, Any],
+    stored: list[Mapping[str, Any]],
+    rows: list[dict[str, Any]],
+    by_place: Mapping[tuple[Any, ...], int],
+) -> None:
+    """Fills attack success rate and the flags that need neighbouring cells."""
+    clean = by_place.get(_place(cell["spec"], kind="clean"))
+    oblivious = by_place.get(_place(cell["spec"], threat="oblivious"))
+    flags = cross_flags(
+        row["top1"],
+        None if clean is None else rows[clean]["top1"],
+        None if oblivious is None else rows[oblivious]["top1"],
+        row["threat"],
+    )
+    row["flags"] = " ".join([*row["flags"].split(), *flags])
+    if clean is not None:
+        # Success rate among the clips that the same pipeline gets right without attack, in most passes.
+        right = {
+            one for one, share in zip(stored[clean]["clips"]["id"], stored[clean]["clips"]["correct"], strict=True) if share > 0.5
+        }
+        kept = [share for one, share in zip(cell["clips"]["id"], cell["clips"]["correct"], strict=True) if one in right]
+        row["asr"] = 1 - float(np.mean(kept)) if kept else None
+
+
+def _shares(cell: Mapping[str, Any]) -> list[tuple[str, float]]:
+    return list(zip(cell["clips"]["id"], cell["clips"]["correct"], strict=True))

@@ -1,0 +1,161 @@
+"""The one training loop: every recipe, plain or adversarial, runs through it."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..core.errors import InputError
+from ..core.interfaces import Model
+from ..models.build import state_sha256
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained.
+
+    Attributes:
+        epochs: Passes over the training clips.
+        batch_size: Clips per step.
+        lr: Learning rate of the first step; it falls to 0 along a cosine over all steps.
+        weight_decay: Decoupled for AdamW, L2 for SGD.
+        optimizer: `adamw`, or `sgd` with Nesterov momentum 0.9.
+        seed: Of the order of clips and of whatever the model draws while it trains.
+    """
+
+    epochs: int
+    batch_size: int
+    lr: float
+    weight_decay: float = 0.0
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch gave.
+
+    Attributes:
+        number: 1 for the first.
+        loss: Mean training loss.
+        accuracy: Accuracy on the validation clips, in [0, 1].
+    """
+
+    number: int
+    loss: float
+    accuracy: float
+
+
+History = list[Epoch]
+Objective = Callable[[Model, Tensor, Tensor], Tensor]
+"""Model, float clips (N, 3, T, H, W) in [0, 1] and labels (N,) to a scalar loss: where adversarial training differs."""
+
+
+def classification(model: Model, clips: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy."""
+    return F.cross_entropy(model(clips), labels)
+
+
+def train(
+    model: Model,
+    clips: Tensor,
+    labels: Tensor,
+    val_clips: Tensor,
+    val_labels: Tensor,
+    recipe: Recipe,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    on_step: Callable[[], None] = lambda: None,
+    objective: Objective = classification,
+) -> History:
+    """Trains a model in place, on the device where it lies; the same seed gives the same weights, bit for bit, on a machine.
+
+    Args:
+        model: The model; it comes back frozen, in eval mode, with its hash renewed.
+        clips: Training clips, uint8 (M, 3, T, H, W).
+        labels: int64 (M,).
+        val_clips: Validation clips, uint8 (V, 3, T, H, W).
+        val_labels: int64 (V,).
+        recipe: How.
+        on_epoch: Called after every epoch.
+        on_step: Called after every step.
+        objective: What is minimised.
+
+    Returns:
+        One entry per epoch.
+
+    Raises:
+        InputError: There are no clips, or the loss stops being finite.
+    """
+    if not len(clips) or not len(val_clips):
+        raise InputError("train", f"{len(clips)} training and {len(val_clips)} validation clips", "both must be there")
+    device = next(model.parameters()).device
+    order = torch.Generator().manual_seed(recipe.seed)
+    history: History = []
+    with _reproducible(recipe.seed, device):
+        step = _stepper(model, recipe, recipe.epochs * math.ceil(len(clips) / recipe.batch_size), objective)
+        try:
+            for number in range(1, recipe.epochs + 1):
+                model.train().requires_grad_(True)
+                loss = 0.0
+                for rows in torch.randperm(len(clips), generator=order).split(recipe.batch_size):
+                    loss += step(as_float(clips[rows], device), labels[rows].to(device)) * len(rows)
+                    on_step()
+                if not math.isfinite(loss):
+                    raise InputError("recipe", f"the loss is {loss} in epoch {number}", "lower the learning rate")
+                history.append(Epoch(number, loss / len(clips), accuracy(model, val_clips, val_labels)))
+                on_epoch(history[-1])
+        finally:
+            model.eval().requires_grad_(False)
+    model.weights_sha256 = state_sha256(model)
+    return history
+
+
+def accuracy(model: Model, clips: Tensor, labels: Tensor, batch_size: int = 64) -> float:
+    """Share of right answers on uint8 clips (N, 3, T, H, W), in eval mode and float32."""
+    device = next(model.parameters()).device
+    model.eval()
+    with torch.inference_mode():
+        parts = zip(clips.split(batch_size), labels.split(batch_size), strict=True)
+        right = sum(int((model(as_float(part, device)).argmax(dim=1).cpu() == truth).sum()) for part, truth in parts)
+    return right / len(clips)
+
+
+def as_float(clips: Tensor, device: torch.device) -> Tensor:
+    """Stored uint8 clips as the float32 clips in [0, 1] that models take."""
+    return clips.to(device).float().div_(255)
+
+
+@contextmanager
+def _reproducible(seed: int, device: torch.device) -> Iterator[None]:
+    devices = [device] if device.type == "cuda" else []
+    flags = torch.backends.cudnn.flags(enabled=True, deterministic=True, benchmark=False)
+    with torch.random.fork_rng(devices=devices), flags:
+        torch.manual_seed(seed)
+        yield
+
+
+def _stepper(model: Model, recipe: Recipe, steps: int, objective: Objective) -> Callable[[Tensor, Tensor], float]:
+    if recipe.optimizer == "adamw":
+        optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
+    else:
+        optimizer = torch.optim.SGD(
+            model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=0.9, nesterov=True
+        )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+
+    def step(clips: Tensor, labels: Tensor) -> float:
+        # bfloat16 has the range of float32, so no loss scaling is needed; CPUs gain nothing from it.
+        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=clips.is_cuda):
+            loss = objective(model, clips, labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        return float(loss.detach())
+
+    return step

@@ -1,0 +1,125 @@
+"""How the tiny zoo is made: one call trains a tiny model on a data set and writes its checkpoint and card."""
+
+import json
+import math
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from ..core.errors import InputError
+from ..core.files import sha256, write_atomically
+from ..core.interfaces import ClipRecord, InputSpec, Model
+from ..core.registry import Component, resolve
+from ..data.loader import load
+from ..data.selection import manifest_sha256
+from ..models import zoo
+from ..models.build import build_model
+from .loop import History, Recipe, accuracy, train
+from .progress import TrainProgress
+
+TINY = Recipe(epochs=9, batch_size=16, lr=2e-3, weight_decay=0.05)
+"""The recipe of every tiny model."""
+
+SPLITS = ("train", "val", "test")
+
+
+def train_tiny(
+    model: str, dataset: str, out: Path = zoo.FOLDER, seed: int = 0, recipe: Recipe = TINY, progress: bool = True
+) -> Path:
+    """Trains a model from scratch and writes `<model>-<preset>.<dataset>.safetensors` with its `.json` card.
+
+    Args:
+        model: Spec of a model that has presets, such as `tsm`.
+        dataset: Spec of a data set with the splits train, val and test.
+        out: Folder to write to.
+        seed: Of the first weights, the order of clips and dropout.
+        recipe: How; its seed is replaced.
+        progress: Whether to show progress on stderr.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        InputError: A spec is wrong, a video cannot be read, or the training diverges.
+    """
+    started = time.monotonic()
+    component, data = resolve("model", model).with_values(weights=f"random-{seed}"), resolve("dataset", dataset)
+    if "preset" not in component.values:
+        raise InputError("model", f"{component.entry.name} has no presets", "choose one that has, such as tsm")
+    made = data.create()
+    ready = build_model(component, data.entry.name, made.classes)
+    ready.to("cuda" if torch.cuda.is_available() else "cpu")
+    records = {split: made.records(split) for split in SPLITS}
+    clips = {split: read_clips(records[split], ready.input) for split in SPLITS}
+    recipe = replace(recipe, seed=seed)
+    steps = recipe.epochs * math.ceil(len(records["train"]) / recipe.batch_size)
+    with TrainProgress(recipe.epochs, steps, progress) as shown:
+        history = train(ready, *clips["train"], *clips["val"], recipe, shown.epoch, shown.step)
+    card = describe(ready, component, data, records, recipe, history)
+    card |= {"test_accuracy": accuracy(ready, *clips["test"]), "wall_seconds": round(time.monotonic() - started, 1)}
+    path = out / zoo.file_name(component.entry.name, component.values["preset"], data.entry.name)
+    write_checkpoint(ready, card, path)
+    if progress:
+        print(f"wrote {path} and {zoo.card_path(path).name}", file=sys.stderr)
+    return path
+
+
+def read_clips(records: list[ClipRecord], spec: InputSpec) -> tuple[Tensor, Tensor]:
+    """All clips of a split, uint8 (M, 3, T, H, W), and their labels (M,).
+
+    Raises:
+        InputError: There is none, or one cannot be read: a model of the zoo is trained on all or not at all.
+    """
+    clips, labels = [], []
+    for batch, failures in load(records, spec, batch_size=64):
+        if failures:
+            raise InputError("dataset", f"{len(failures)} videos cannot be read, the first: {failures[0].reason}")
+        if batch is not None:
+            clips.append(batch.clips)
+            labels.append(batch.labels)
+    if not clips:
+        raise InputError("dataset", "a split has no clips", f"training needs {', '.join(SPLITS)}")
+    return torch.cat(clips), torch.cat(labels)
+
+
+def describe(
+    model: Model,
+    component: Component,
+    data: Component,
+    records: dict[str, list[ClipRecord]],
+    recipe: Recipe,
+    history: History,
+) -> dict[str, Any]:
+    """The card of a trained model: what it is, what it was made from, how, and what came out."""
+    return {
+        "model": component.text,
+        "dataset": data.text,
+        "classes": model.classes,
+        "clips": {split: len(part) for split, part in records.items()},
+        "manifest_sha256": {split: manifest_sha256(part) for split, part in records.items()},
+        "recipe": asdict(recipe),
+        "history": [asdict(epoch) for epoch in history],
+        "val_accuracy": history[-1].accuracy,
+        "parameters": sum(value.numel() for value in model.parameters()),
+        "torch": torch.__version__,
+        "device": str(next(model.parameters()).device),
+    }
+
+
+def write_checkpoint(model: Model, card: dict[str, Any], path: Path) -> None:
+    """Writes the network's weights as safetensors, then the card with their hash beside them.
+
+    A run that is killed in between leaves a card whose hash does not fit, which loading refuses.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    state = {key: value.detach().cpu().contiguous() for key, value in model.net.state_dict().items()}
+    write_atomically(path, save(state))
+    write_atomically(zoo.card_path(path), json.dumps(card | {"sha256": sha256(path)}, indent=2) + "\n")

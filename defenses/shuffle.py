@@ -1,0 +1,75 @@
+"""Temporal shuffling."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from ..benchmark.core.interfaces import Scorer
+from ..benchmark.core.params import param
+from ..benchmark.core.registry import register
+from ..benchmark.core.rng import ClipRandom
+
+PRESETS = {"i3d": (3, 4), "slowfast": (2, 2), "ircsn": (16, 2), "x3d": (16, 1)}
+"""(h1, h2) per architecture (section 5.2): selected by the authors on their evaluation clips, so a tuned-on-test risk."""
+
+
+def candidates(t: int, frames: int, h1: int, h2: int) -> range:
+    """Allowed source starts of the block at output position `t`, both 0-based: lines 2-3 of Algorithm 1, `t` still included.
+
+    The paper counts from 1: l = max(t - h1, 1), u = min(t + h1, T - h2 + 1).
+    """
+    return range(max(t - h1, 0), min(t + h1, frames - h2) + 1)
+
+
+def draw_order(frames: int, h1: int, h2: int, rng: ClipRandom) -> Tensor:
+    """One shuffled frame order per clip by Algorithm 1: int64 (N, T), 0-based; frames may repeat or vanish.
+
+    Where the algorithm leaves a case open: a block at `t` whose only candidate is `t`, or that has none (h1 = 0, h2 >= T,
+    or a last block so long that T - h2 < t - h1), stays where it is; the last block is cut at T.
+    """
+    blocks = []
+    for t in range(0, frames, h2):
+        allowed = [start for start in candidates(t, frames, h1, h2) if start != t]
+        length = min(h2, frames - t)
+        if allowed:
+            start = torch.tensor(allowed, device=rng.device)[rng.integers(0, len(allowed))]
+        else:
+            start = torch.full((len(rng),), t, device=rng.device)
+        blocks.append(start[:, None] + torch.arange(length, device=rng.device))
+    return torch.cat(blocks, dim=1)
+
+
+@register("defense", "shuffle")
+@dataclass(frozen=True)
+class Shuffle:
+    """Temporal shuffling: blocks of frames are copied from random nearby positions, scores of several draws are averaged.
+
+    The shuffle is a gather, so its gradient is exact; what it hides from an attacker is only which draw comes next.
+    Re-implemented from the paper; there is no public code.
+
+    Source: Hwang et al. 2024, Temporal Shuffling for Defending Deep Action Recognition Models against Adversarial Attacks,
+    Algorithm 1 and section 5.2.
+    """
+
+    version: ClassVar[int] = 1
+    stochastic: ClassVar[bool] = True
+    gradient: ClassVar[Literal["exact", "bpda", "none"]] = "exact"
+
+    h1: int | None = param(None, help="largest displacement of a block, frames; none: the preset's", low=0)
+    h2: int | None = param(None, help="frames per block that keep their order; none: the preset's", low=1)
+    preset: str = param("i3d", help="model whose published h1 and h2 are taken", choices=("i3d", "slowfast", "ircsn", "x3d"))
+    draws: int = param(10, help="shuffles whose scores are averaged", low=1)
+
+    def protect(self, model: Scorer) -> Scorer:
+        """The model behind one random shuffle per clip and pass."""
+        h1, h2 = PRESETS[self.preset]
+        h1, h2 = h1 if self.h1 is None else self.h1, h2 if self.h2 is None else self.h2
+
+        def shuffled(clips: Tensor, rng: ClipRandom) -> Tensor:
+            order = draw_order(clips.shape[2], h1, h2, rng)
+            index = order[:, None, :, None, None].expand_as(clips)
+            return model(clips.gather(2, index), rng)
+
+        return shuffled

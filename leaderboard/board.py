@@ -1,0 +1,135 @@
+"""The leaderboard of a store: one row per model and defence, sorted by the per-clip worst case."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..benchmark.core.errors import InputError
+from ..benchmark.core.files import write_atomically
+from ..benchmark.evaluation.stats import interval
+from ..benchmark.evaluation.store import Store
+from ..benchmark.evaluation.tables import cells_table
+
+PLACE = ["dataset", "split", "limit", "seed", "model", "weights_sha256", "defense"]
+"""What the cells of one row share."""
+
+FULL_KNOWLEDGE = ("white-box", "adaptive")
+"""Threats whose attacker holds the very pipeline that is judged; the others share no column with them."""
+
+
+def build(store: Store) -> pd.DataFrame:
+    """One row per data set, model and defence.
+
+    Columns: PLACE, `clips`, `clean`, one per attack and kind of threat, and `worst` - each accuracy in [0, 1] with `_low` and
+    `_high` - and `flags`. `worst` is the mean over clips of the share of right passes under the attack that is worst for that
+    clip, over every attack and threat of the row; it is missing where no attack was measured. A failed cell leaves a gap and the
+    flag `failed:<attack>`; a defended row whose adaptive attack is missing has the flag `no-adaptive:<attack>`.
+
+    Raises:
+        InputError: The folder is no store.
+    """
+    stored = {cell["cell"]: cell for cell in store.cells()}
+    table = cells_table(stored.values())
+    rows = [_row(place, cells, stored) for place, cells in table.groupby(PLACE, dropna=False, sort=True)]
+    board = pd.DataFrame(rows)
+    fixed = [*PLACE, "clips"]
+    measured = sorted((name for name in board if name not in fixed and name != "flags"), key=_column_order)
+    return board[[*fixed, *measured, "flags"]].sort_values(
+        ["dataset", "split", "worst", "clean", "model", "defense"],
+        ascending=[True, True, False, False, True, True],
+        ignore_index=True,
+    )
+
+
+def write(board: pd.DataFrame, folder: Path) -> list[Path]:
+    """Writes `leaderboard.csv` and `leaderboard.md`.
+
+    Raises:
+        InputError: The folder cannot be written.
+    """
+    files = {"leaderboard.csv": board.to_csv(index=False), "leaderboard.md": markdown(board)}
+    try:
+        for name, text in files.items():
+            write_atomically(folder / name, text)
+    except OSError as error:
+        raise InputError("out", f"cannot write {folder}: {error.strerror or error}") from None
+    return [folder / name for name in files]
+
+
+def markdown(board: pd.DataFrame) -> str:
+    """A table per data set, in per cent with 95 % intervals; `-` where nothing was measured."""
+    parts = []
+    for (dataset, split), rows in board.groupby(["dataset", "split"]):
+        names = [name for name in rows if f"{name}_low" in rows and rows[name].notna().any()]
+        head = ["model", "defense", "clips", *names, "flags"]
+        lines = [f"## {_safe(dataset)}, {_safe(split)} split", "", _line(head), _line(["---"] * len(head))]
+        for row in rows.to_dict("records"):
+            numbers = [_percent(row, name) for name in names]
+            lines.append(_line([_safe(row["model"]), _safe(row["defense"]), row["clips"], *numbers, _safe(row["flags"])]))
+        parts.append("\n".join(lines))
+    note = "Top-1 accuracy in per cent with 95 % intervals; `worst`: per clip, under the attack and threat that hurt it most."
+    return "\n\n".join(["# Leaderboard", note, *parts]) + "\n"
+
+
+def _row(place: Any, cells: pd.DataFrame, stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    row: dict[str, Any] = dict(zip(PLACE, place, strict=True)) | {"clips": int(cells["n"].max())}
+    flags = [flag for text in cells["flags"] for flag in str(text).split()]
+    attacked = []
+    for cell in cells.to_dict("records"):
+        column = _column(cell)
+        if cell["status"] != "ok":
+            flags.append(f"failed:{column.replace(' ', '-')}")
+        elif cell["kind"] == "clean" or not row.get(column, 2.0) <= cell["top1"]:
+            row |= {column: cell["top1"], f"{column}_low": cell["top1_low"], f"{column}_high": cell["top1_high"]}
+        if cell["status"] == "ok" and cell["kind"] == "attack":
+            attacked.append(stored[cell["cell"]]["clips"])
+    if row["defense"] != "none":
+        adaptive = set(cells.loc[cells["threat"].str.startswith("adaptive") & (cells["status"] == "ok"), "attack"])
+        flags += [
+            f"no-adaptive:{attack.partition(':')[0]}" for attack in cells["attack"].unique() if attack not in {"none", *adaptive}
+        ]
+    return row | _worst(attacked) | {"flags": " ".join(sorted(set(flags)))}
+
+
+def _worst(attacked: list[Mapping[str, Any]]) -> dict[str, float]:
+    """The per-clip worst case over the clips that every attack was run on."""
+    if not attacked:
+        return dict.fromkeys(("worst", "worst_low", "worst_high"), float("nan"))
+    shared = set.intersection(*(set(clips["id"]) for clips in attacked))
+    order = [name for name in attacked[0]["id"] if name in shared]
+    groups = dict(zip(attacked[0]["id"], attacked[0]["group"], strict=True))
+    shares = [dict(zip(clips["id"], clips["correct"], strict=True)) for clips in attacked]
+    worst = [min(share[name] for share in shares) for name in order]
+    low, high = interval(worst, [groups[name] for name in order])
+    return {"worst": float(np.mean(worst)), "worst_low": low, "worst_high": high}
+
+
+def _column(cell: Mapping[str, Any]) -> str:
+    if cell["kind"] == "clean":
+        return "clean"
+    threat = str(cell["threat"])
+    knowledge = "full knowledge" if threat.partition(":")[0] in FULL_KNOWLEDGE else threat
+    return f"{cell['attack']} ({knowledge})"
+
+
+def _column_order(name: str) -> tuple[int, str]:
+    return ({"clean": 0, "worst": 2}.get(name.removesuffix("_low").removesuffix("_high"), 1), name)
+
+
+def _percent(row: Mapping[str, Any], name: str) -> str:
+    if not row[name] == row[name]:
+        return "-"
+    return f"{100 * row[name]:.1f} [{100 * row[f'{name}_low']:.1f}, {100 * row[f'{name}_high']:.1f}]"
+
+
+def _safe(value: Any) -> str:
+    """Text that cannot break out of its table cell, or become markup."""
+    text = " ".join(str(value).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("`", "\\`") or " "
+
+
+def _line(cells: list[Any]) -> str:
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"

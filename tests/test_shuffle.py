@@ -1,0 +1,91 @@
+"""Temporal shuffling against a literal reading of Algorithm 1 of the paper."""
+
+import random
+from collections import Counter
+
+import pytest
+import torch
+from robustvideo.benchmark.core.rng import ClipRandom
+from robustvideo.defenses.shuffle import PRESETS, Shuffle, candidates, draw_order
+
+
+def algorithm_1(h1: int, h2: int, length: int, rnd: random.Random) -> list[int]:
+    """Lines 1 to 12 of Algorithm 1, 1-based as printed; a position beyond T is not written."""
+    shuffled = {}
+    t = 1
+    while t <= length:
+        low, high = max(t - h1, 1), min(t + h1, length - h2 + 1)
+        while True:
+            source = rnd.randint(low, high)
+            if source != t:
+                break
+        for j in range(h2):
+            if t + j <= length:
+                shuffled[t + j] = source + j
+        t += h2
+    return [shuffled[position] for position in range(1, length + 1)]
+
+
+@pytest.mark.parametrize(
+    ("h1", "h2", "length"), [(3, 4, 8), (2, 2, 8), (16, 2, 8), (16, 1, 6), (3, 4, 10), (3, 4, 16), (2, 3, 7)]
+)
+def test_orders_are_those_of_the_paper(h1, h2, length):
+    """Every order that the paper can draw is drawn, no other, and each about as often."""
+    rnd = random.Random(0)
+    theirs = Counter(tuple(algorithm_1(h1, h2, length, rnd)) for _ in range(6000))
+    rng = ClipRandom.for_clips([str(number) for number in range(6000)], 0, "test")
+    ours = Counter(tuple(order) for order in (draw_order(length, h1, h2, rng) + 1).tolist())
+    first = Counter(order[0] for order in ours.elements()), Counter(order[0] for order in theirs.elements())
+    for source in set(first[0]) | set(first[1]):
+        assert abs(first[0][source] - first[1][source]) < 350, "the first block is not drawn uniformly"
+    if len(theirs) < 300:  # few enough that 6,000 draws see all of them
+        assert set(ours) == set(theirs)
+    for order in ours:
+        for t in range(0, length, h2):
+            block = order[t : t + h2]
+            assert block == tuple(range(block[0], block[0] + len(block)))
+            assert 1 <= block[0] != t + 1 and abs(block[0] - t - 1) <= h1 and block[0] + h2 - 1 <= length
+
+
+@pytest.mark.parametrize(("h1", "h2", "length"), [(0, 2, 8), (3, 8, 8), (3, 9, 8), (5, 4, 1)])
+def test_where_nothing_can_move_the_clip_stays(h1, h2, length):
+    order = draw_order(length, h1, h2, ClipRandom.for_clips(["a", "b"], 0, "test"))
+    assert order.tolist() == [list(range(length))] * 2
+
+
+def test_a_last_block_without_candidates_stays():
+    # T = 10, h2 = 4, h1 = 1: the block at t = 9 may start from max(8, 1) to min(10, 7), which is empty.
+    assert len(candidates(8, 10, 1, 4)) == 0
+    order = draw_order(10, 1, 4, ClipRandom.for_clips(["a"], 0, "test"))
+    assert order[0, 8:].tolist() == [8, 9]
+
+
+def test_presets_and_overrides(clips, streams):
+    assert PRESETS == {"i3d": (3, 4), "slowfast": (2, 2), "ircsn": (16, 2), "x3d": (16, 1)}
+    seen = []
+
+    def watch(x, rng):
+        seen.append(x)
+        return x.mean(dim=(1, 3, 4))
+
+    Shuffle(preset="x3d").protect(watch)(clips, streams(5))
+    Shuffle(h1=16, h2=1).protect(watch)(clips, streams(5))
+    assert torch.equal(seen[0], seen[1])
+
+
+def test_frames_are_copied_whole(clips, streams):
+    out = []
+    Shuffle().protect(lambda x, rng: out.append(x) or x.mean(dim=(1, 3, 4)))(clips, streams(5))
+    order = draw_order(8, 3, 4, streams(5))
+    for number in range(5):
+        assert torch.equal(out[0][number], clips[number][:, order[number]])
+
+
+def test_a_static_perturbation_passes_unharmed(clips, streams):
+    """shuffle(x + p) = shuffle(x) + p for one p on every frame: what makes static attacks immune to reordering."""
+    p = torch.rand(1, 3, 1, 12, 12) * 0.1
+    out = []
+    protected = Shuffle().protect(lambda x, rng: out.append(x) or x.mean(dim=(1, 3, 4)))
+    protected(clips, streams(5))
+    protected(clips + p, streams(5))
+    torch.testing.assert_close(out[1], out[0] + p)

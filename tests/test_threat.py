@@ -1,0 +1,200 @@
+"""How an attack meets a defence, and what is noticed when the meeting goes wrong."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+from conftest_models import build_net
+from robustvideo.attacks.pgd import PGD
+from robustvideo.benchmark import InputSpec, Model, evaluate
+from robustvideo.benchmark.core.errors import InputError
+from robustvideo.benchmark.core.losses import cross_entropy
+from robustvideo.benchmark.evaluation.threat import Pipeline, Threat
+from robustvideo.defenses.shuffle import Shuffle
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A deterministic defence with a known effect."""
+
+    factor: float = 0.5
+    stochastic: ClassVar[bool] = False
+    gradient: ClassVar[str] = "exact"
+    draws: ClassVar[int] = 1
+
+    def protect(self, model):
+        return lambda clips, rng: model(clips * self.factor, rng)
+
+
+@pytest.mark.parametrize(
+    ("text", "threat"),
+    [
+        ("oblivious", Threat("oblivious")),
+        ("adaptive:eot=10", Threat("adaptive", eot=10)),
+        ("transfer:torchvision:r3d_18", Threat("transfer", source="torchvision:r3d_18")),
+    ],
+)
+def test_threats_round_trip(text, threat):
+    assert Threat.parse(text) == threat and Threat.parse(str(threat)) == threat
+
+
+@pytest.mark.parametrize("text", ["adaptiv", "adaptive:eot=0", "adaptive:eots=3", "oblivious:eot=3", "transfer"])
+def test_bad_threats(text):
+    with pytest.raises(InputError, match="threat"):
+        Threat.parse(text)
+
+
+def test_eot_is_the_mean_over_fresh_draws_through_the_whole_pipeline(net, clips, labels, target, streams):
+    attacked = target(net, 5, [Shuffle()], eot=4)
+    got = attacked.gradient(clips, labels, cross_entropy, streams(5))
+    random, scorer = streams(5), Shuffle().protect(lambda x, rng: net(x))
+    grads = []
+    for _ in range(4):
+        leaf = clips.clone().requires_grad_()
+        grads.append(torch.autograd.grad(cross_entropy(scorer(leaf, random), labels).sum(), leaf)[0])
+    torch.testing.assert_close(got.grad, torch.stack(grads).mean(dim=0))
+    assert not torch.equal(grads[0], grads[1])
+    assert attacked.gradients.tolist() == [4] * 5
+
+
+def test_without_randomness_eot_is_the_plain_gradient(net, clips, labels, target, streams):
+    one = target(net, 5, eot=1).gradient(clips, labels, cross_entropy, streams(5))
+    ten = target(net, 5, eot=10).gradient(clips, labels, cross_entropy, streams(5))
+    assert torch.equal(one.grad, ten.grad)
+
+
+def test_the_deployed_pipeline_averages_scores(net, clips, streams):
+    pipeline = Pipeline.build(net, [Shuffle(draws=7)])
+    got = pipeline.decide(clips, streams(5)).exp()
+    random = streams(5)
+    with torch.no_grad():
+        passes = [pipeline.scorer(clips, random).softmax(1) for _ in range(7)]
+    torch.testing.assert_close(got, torch.stack(passes).mean(0))
+
+
+def test_chains_pass_the_first_link_first(net, clips, streams):
+    seen = []
+    pipeline = Pipeline.build(lambda x: seen.append(x) or net(x), [Scale(0.5), Shuffle(draws=3)])
+    pipeline.scorer(clips, streams(5))
+    expected = []
+    Shuffle().protect(lambda x, rng: expected.append(x) or net(x))(clips * 0.5, streams(5))
+    assert torch.equal(seen[0], expected[0])
+    assert pipeline.stochastic and pipeline.draws == 3
+
+
+def test_a_defended_grid_has_its_undefended_and_adaptive_rows(net, clips, labels):
+    rows = evaluate(net, (clips, labels), "pgd:eps=20/255,steps=10", "shuffle", threats="oblivious")
+    assert sorted(rows["threat"]) == ["adaptive:eot=1", "none", "none", "oblivious", "white-box"]
+    assert set(rows["strength"]) == {"none", "full"}
+    alone = evaluate(net, (clips, labels), "pgd:eps=20/255,steps=10")
+    assert set(alone["strength"]) == {"none", "first-success"}
+
+
+CHEAT = '''
+from dataclasses import dataclass
+from typing import ClassVar
+
+@dataclass(frozen=True)
+class Cheat:
+    """Leaves its budget and the pixel range. Source: none."""
+
+    version: ClassVar[int] = 1
+    norm: ClassVar[str] = "linf"
+    eps: ClassVar[float] = 0.01
+
+    def run(self, target, clips, labels, rng):
+        return clips + 0.5
+'''
+
+
+def test_a_cheating_attack_is_projected_and_flagged(net, clips, labels, tmp_path):
+    (tmp_path / "cheat.py").write_text(CHEAT)
+    rows = evaluate(net, (clips, labels), f"{tmp_path}/cheat.py:Cheat").set_index("kind")
+    assert rows.loc["attack", "flags"].split() == ["budget-projected"]
+    assert rows.loc["attack", "linf"] <= 0.01 + 1e-6
+
+
+def model_of(forward, classes=6):
+    class Wrapped(nn.Module):
+        def forward(self, clips):
+            return forward(clips)
+
+    return Model(Wrapped(), InputSpec(frames=8, size=12, short_side=12), classes).eval()
+
+
+def test_a_model_that_hides_its_gradient_is_flagged(clips, labels):
+    inner = build_net()
+
+    def masked(x):
+        return inner((x * 8).round().detach() / 8) + 0 * x.mean(dim=(1, 2, 3, 4), keepdim=True)[:, :, 0, 0, 0]
+
+    model = model_of(masked)
+    right = model(clips).argmax(dim=1)
+    row = evaluate(model, (clips, right), "pgd:steps=3").set_index("kind").loc["attack"]
+    assert "zero-gradient" in row["flags"].split()
+
+
+def test_nonfinite_gradients_are_flagged_and_do_not_break_the_clips(clips, labels):
+    inner = build_net()
+    model = model_of(lambda x: inner(x) + (x - x).pow(2).sum(dim=(1, 2, 3, 4))[:, None].sqrt())
+    row = evaluate(model, (clips, labels), "pgd:steps=3").set_index("kind").loc["attack"]
+    assert "nonfinite-gradient" in row["flags"].split() and row["status"] == "ok"
+
+
+def test_transfer_is_crafted_on_the_source_and_never_beats_white_box(net, clips, labels, tmp_path):
+    (tmp_path / "other.py").write_text(
+        f"import sys; sys.path.insert(0, {str(__import__('pathlib').Path(__file__).parent)!r})\n"
+        "from conftest_models import build_net\n\n\ndef other(seed: int = 9):\n    return build_net(seed=seed)\n"
+    )
+    rows = evaluate(net, (clips, labels), "pgd:eps=12/255,steps=10", threats=f"transfer:{tmp_path}/other.py:other")
+    top1 = rows.set_index("threat")["top1"]
+    transfer = next(value for name, value in top1.items() if name.startswith("transfer"))
+    assert top1["white-box"] <= transfer <= 1.0
+    same = evaluate(net, (clips, labels), "pgd:eps=12/255,steps=10", threats=f"transfer:{tmp_path}/other.py:other:seed=5")
+    own = same.set_index("threat")["top1"]
+    assert next(value for name, value in own.items() if name.startswith("transfer")) == own["white-box"]
+
+
+def test_a_source_of_another_input_is_a_failed_row(net, clips, labels, tmp_path):
+    (tmp_path / "wide.py").write_text(
+        "from robustvideo.benchmark import InputSpec, Model\nfrom torch import nn\n\n\n"
+        "def wide():\n    return Model(nn.Sequential(nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(3, 6)), InputSpec(16, 12, 12), 6)\n"
+    )
+    rows = evaluate(net, (clips, labels), "pgd:steps=2", threats=f"transfer:{tmp_path}/wide.py:wide")
+    failed = rows[rows["status"] == "error"]
+    assert len(failed) == 1 and "16 frames" in failed.iloc[0]["error"]
+
+
+OPAQUE = '''
+from dataclasses import dataclass
+from typing import ClassVar
+
+@dataclass(frozen=True)
+class Opaque:
+    """Lets no gradient pass. Source: none."""
+
+    version: ClassVar[int] = 1
+    stochastic: ClassVar[bool] = False
+    gradient: ClassVar[str] = "none"
+    draws: ClassVar[int] = 1
+
+    def protect(self, model):
+        return lambda clips, rng: model((clips * 255).round().detach() / 255, rng)
+'''
+
+
+def test_a_defence_without_gradient_has_no_adaptive_number(net, clips, labels, tmp_path):
+    (tmp_path / "opaque.py").write_text(OPAQUE)
+    rows = evaluate(net, (clips, labels), "pgd:steps=2", f"{tmp_path}/opaque.py:Opaque")
+    adaptive = rows[rows["threat"].str.startswith("adaptive")].iloc[0]
+    assert adaptive["status"] == "error" and "lets no gradient pass" in adaptive["error"]
+    assert (rows["status"] == "ok").sum() == 4
+
+
+def test_early_leaving_leaves_the_same_accuracy(net, clips, labels, target, streams):
+    attack = PGD(eps=0.05, steps=8)
+    full = attack.run(target(net, 5), clips, labels, streams(5))
+    brief = attack.run(target(net, 5, until_fooled=True), clips, labels, streams(5))
+    assert torch.equal(net(full).argmax(1) == labels, net(brief).argmax(1) == labels)
