@@ -7,7 +7,7 @@ from robustvideo.benchmark.core.interfaces import Model
 from robustvideo.benchmark.core.rng import ClipRandom
 from robustvideo.benchmark.evaluation.threat import CountedTarget, Pipeline
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # the mocks are too small to share out
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ QUICK = Recipe(epochs=3, batch_size=8, lr=3e-3, weight_decay=0.01)
 def toy(count, seed):
     """Two classes: dark clips and bright ones."""
     labels = torch.arange(count) % 2
-    noise = torch.randint(0, 60, (count, 3, 4, 64, 64), generator=torch.Generator().manual_seed(seed))
+    noise = torch.randint(0, 60, (count, 3, 2, 32, 32), generator=torch.Generator().manual_seed(seed))
     return (noise + 120 * labels.view(-1, 1, 1, 1, 1)).to(torch.uint8), labels
 
 
@@ -85,12 +85,16 @@ class Toy:
 def toy_data(monkeypatch):
     def load(records, spec, batch_size, workers=None):
         clips, _ = toy(len(records), len(records))
-        yield Batch(records, clips.repeat(1, 1, 2, 1, 1)), []
+        yield Batch(records, clips), []
 
     real = recipes.resolve
     monkeypatch.setattr(recipes, "load", load)
     monkeypatch.setattr(recipes, "manifest_sha256", lambda records: f"hash of {len(records)}")
-    monkeypatch.setattr(recipes, "resolve", lambda kind, text: ready(kind, text, Toy()) if text == "toy" else real(kind, text))
+
+    def resolve_toy(kind, text, **values):
+        return ready(kind, text, Toy()) if text == "toy" else real(kind, text, **values)
+
+    monkeypatch.setattr(recipes, "resolve", resolve_toy)
 
 
 def test_train_tiny_writes_a_checkpoint_and_its_card(tmp_path, toy_data, capsys, monkeypatch):
@@ -100,6 +104,7 @@ def test_train_tiny_writes_a_checkpoint_and_its_card(tmp_path, toy_data, capsys,
     card = json.loads(path.with_suffix(".json").read_text())
     assert card["sha256"] == sha256(path) and card["recipe"]["seed"] == 3
     assert card["manifest_sha256"] == {"train": "hash of 24", "val": "hash of 8", "test": "hash of 10"}
+    assert card["classes"] == ["dark", "bright"]
     assert card["val_accuracy"] == card["test_accuracy"] == 1.0
     output = capsys.readouterr()
     assert output.out == "" and "epoch 3/3" in output.err and str(path) in output.err

@@ -101,7 +101,7 @@ def test_published_code_gives_the_same_answers(name, tmp_path):
 
     clip = rule.clip(oracle["input_shape"])[None].requires_grad_()
     logits = model.net(clip)
-    difference = float((logits[0] - wanted).abs().max())
+    difference = float((logits[0] - wanted).detach().abs().max())
     (grad,) = torch.autograd.grad(F.cross_entropy(logits, torch.tensor([oracle["loss_label"]])), clip)
     sums = float(grad.abs().sum()) / oracle["input_grad_abs_sum"], float(grad.norm()) / oracle["input_grad_l2"]
     print(f"{name}: largest logit difference {difference:.1e}, gradient sums {sums[0]:.6f} and {sums[1]:.6f} of the oracle's")

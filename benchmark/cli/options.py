@@ -3,11 +3,9 @@
 import dataclasses
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Optional
 
 import typer
-
-_TYPES = {"list[str] | None": list[str], "str | None": str, "int | None": int, "str": str, "int": int}
 
 
 def with_options(definition: type) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -15,7 +13,8 @@ def with_options(definition: type) -> Callable[[Callable[..., None]], Callable[.
 
     def decorate(verb: Callable[..., None]) -> Callable[..., None]:
         fields = dataclasses.fields(definition)
-        own = [parameter for name, parameter in inspect.signature(verb).parameters.items() if name != "given"]
+        signature = inspect.signature(verb).parameters
+        own = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for name, one in signature.items() if name != "given"]
 
         def command(**values: Any) -> None:
             given = {field.name: values.pop(field.name) for field in fields}
@@ -34,5 +33,4 @@ def _parameter(field: dataclasses.Field[Any]) -> inspect.Parameter:
     flag = "--" + field.name.replace("_", "-")
     help = field.metadata["help"] + (f" Default: {field.default}." if field.default is not None else "")
     option = typer.Option(None, flag, help=help, envvar=f"VBENCH_{field.name.upper()}", show_envvar=False, show_default=False)
-    kind = _TYPES[str(field.type)]
-    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind | None)
+    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=Optional[field.type])  # noqa: UP045

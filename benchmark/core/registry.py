@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -117,30 +117,21 @@ class Component:
         """The live object."""
         return self.entry.create(self.values) if self.live is None else self.live
 
-    def with_values(self, **values: str) -> "Component":
-        """A copy in which some values are replaced by parsed text."""
-        owner = f"{self.entry.kind} {self.entry.name}"
-        known = {field.name: field for field in self.entry.fields}
-        for key in values:
-            if key not in known:
-                raise InputError(owner, f"takes no {key!r}")
-        return Component(self.entry, self.values | {key: known[key].parse(text, owner) for key, text in values.items()})
-
 
 def ready(kind: str, name: str, live: Any) -> Component:
     """An object that is there already as a component; `name` must tell it from every other of its kind."""
     return Component(Entry(kind, name, "", (), "1", Path(), "", ""), {}, live)
 
 
-def resolve(kind: str, text: str) -> Component:
-    """Text to component, without importing it.
+def resolve(kind: str, text: str, **values: str) -> Component:
+    """Text to component, without importing it; `values` win over those in the text.
 
     Raises:
         InputError: Grammar, name or a parameter is wrong.
     """
     spec = Spec.parse(text, kind)
     entry = find(kind, spec.name)
-    return Component(entry, entry.parse(spec))
+    return Component(entry, entry.parse(replace(spec, values=(*spec.values, *values.items()))))
 
 
 def entries(kind: str) -> dict[str, Entry]:

@@ -12,6 +12,7 @@ import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from .frame_folder import Picker, read_folder
@@ -112,8 +113,10 @@ def _decode(path: Path) -> Iterator[VideoFrame]:
     """All frames in decode order. FFmpeg patches damaged frames up and goes on; here that ends the clip."""
     with av.open(str(path)) as container:
         stream = container.streams.best("video")
-        if stream is None or stream.codec_context is None:
-            raise ClipError(str(path), "the file has no video stream" if stream is None else "the video codec is unknown")
+        if not isinstance(stream, VideoStream):
+            raise ClipError(str(path), "the file has no video stream")
+        if stream.codec_context is None:
+            raise ClipError(str(path), "the video codec is unknown")
         # Clips are decoded side by side; threads inside a decoder gain nothing on small frames.
         stream.codec_context.thread_count = 1
         packets, end = 0, 0.0

@@ -109,7 +109,7 @@ def _model(model: str | Model) -> Component:
         raise InputError(
             "model", f"{type(model).__name__} has no declared input", "wrap it: Model(net, InputSpec(...), classes=K)"
         )
-    return ready("model", f"{model.name}-{state_sha256(model)[:8]}", model)
+    return ready("model", f"{type(model.net).__name__}-{state_sha256(model)[:8]}", model)
 
 
 def _tensors(models: list[Any], clips: Tensor, labels: Tensor, classes: int | None = None) -> Component:

@@ -56,27 +56,22 @@ class Request:
 
     def models(self) -> tuple[Component, ...]:
         """The models, with `weights` put in."""
-        models = self._resolve("model", self.model)
-        if not models:
+        texts = split_list(self.model or [])
+        if not texts:
             raise InputError("model", "none is given", "write --model tsm, or see vbench list model")
         if self.weights is None:
-            return models
-        if len(models) > 1:
+            return tuple(resolve("model", text) for text in texts)
+        if len(texts) > 1:
             raise InputError("weights", "is given for several models", "write --model NAME:weights=FILE for each")
-        return (models[0].with_values(weights=self.weights),)
+        return (resolve("model", texts[0], weights=self.weights),)
 
     def attacks(self) -> tuple[Component, ...]:
         """The attacks."""
-        return self._resolve("attack", self.attack)
+        return tuple(resolve("attack", text) for text in split_list(self.attack or []))
 
     def data(self) -> Component:
         """The data set, with `root` put in."""
-        dataset = resolve("dataset", self.dataset)
-        return dataset if self.root is None else dataset.with_values(root=self.root)
-
-    @staticmethod
-    def _resolve(kind: str, texts: list[str] | None) -> tuple[Component, ...]:
-        return tuple(resolve(kind, text) for text in split_list(texts or []))
+        return resolve("dataset", self.dataset, **({} if self.root is None else {"root": self.root}))
 
 
 def _read_toml(cls: type[Request], path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torchvision.models import get_model, get_model_weights
@@ -36,7 +36,7 @@ class TorchvisionVideo:
         help="auto (torchvision's file in the local torch hub cache), random, random-<seed> or a checkpoint file",
         identity=False,
     )
-    version = 1
+    version: ClassVar[int] = 1
 
     def build(self, dataset: str, classes: Sequence[str]) -> Model:
         """The model with its weights, in eval mode.

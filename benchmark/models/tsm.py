@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -125,7 +125,7 @@ class TSM:
     preset: str = param("tiny", help="size of the network", choices=("tiny", "r50", "r101"))
     frames: int = param(8, help="frames of a clip; checkpoints come for 8 and 16", low=1)
     weights: str = param("auto", help="auto (shipped), random, random-<seed> or a checkpoint file", identity=False)
-    version = 1
+    version: ClassVar[int] = 1
 
     def build(self, dataset: str, classes: Sequence[str]) -> Model:
         """The model with its weights, in eval mode.

@@ -49,7 +49,7 @@ def train_tiny(
         InputError: A spec is wrong, a video cannot be read, or the training diverges.
     """
     started = time.monotonic()
-    component, data = resolve("model", model).with_values(weights=f"random-{seed}"), resolve("dataset", dataset)
+    component, data = resolve("model", model, weights=f"random-{seed}"), resolve("dataset", dataset)
     if "preset" not in component.values:
         raise InputError("model", f"{component.entry.name} has no presets", "choose one that has, such as tsm")
     made = data.create()
@@ -62,7 +62,8 @@ def train_tiny(
     with TrainProgress(recipe.epochs, steps, progress) as shown:
         history = train(ready, *clips["train"], *clips["val"], recipe, shown.epoch, shown.step)
     card = describe(ready, component, data, records, recipe, history)
-    card |= {"test_accuracy": accuracy(ready, *clips["test"]), "wall_seconds": round(time.monotonic() - started, 1)}
+    card |= {"classes": list(made.classes), "test_accuracy": accuracy(ready, *clips["test"])}
+    card["wall_seconds"] = round(time.monotonic() - started, 1)
     path = out / zoo.file_name(component.entry.name, component.values["preset"], data.entry.name)
     write_checkpoint(ready, card, path)
     if progress:
@@ -100,7 +101,6 @@ def describe(
     return {
         "model": component.text,
         "dataset": data.text,
-        "classes": model.classes,
         "clips": {split: len(part) for split, part in records.items()},
         "manifest_sha256": {split: manifest_sha256(part) for split, part in records.items()},
         "recipe": asdict(recipe),

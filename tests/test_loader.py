@@ -1,0 +1,139 @@
+"""The loader: right clips, stable order, failures told, threads gone; and the transform against PIL."""
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from robustvideo.benchmark.core.errors import InputError
+from robustvideo.benchmark.core.interfaces import ClipRecord, InputSpec
+from robustvideo.benchmark.data import loader
+from robustvideo.benchmark.data.loader import load, read_clip
+from robustvideo.benchmark.data.transform import to_input
+
+SPEC = InputSpec(frames=4, size=8, short_side=8)
+
+
+def folder_clip(root: Path, number: int, frames: int = 8) -> ClipRecord:
+    """A frame folder whose frame t is grey of level 10 * number + t."""
+    folder = root / f"clip{number}"
+    folder.mkdir()
+    for t in range(frames):
+        Image.fromarray(np.full((8, 12, 3), 10 * number + t, np.uint8)).save(folder / f"{t}.png")
+    return ClipRecord(folder.name, folder, number, folder.name)
+
+
+@pytest.fixture
+def records(tmp_path):
+    made = [folder_clip(tmp_path, number) for number in range(7)]
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    made.insert(2, ClipRecord("missing", tmp_path / "missing.mp4", 90, "missing"))
+    made.insert(5, ClipRecord("broken", tmp_path / "broken.mp4", 91, "broken"))
+    return made
+
+
+def threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("decode")]
+
+
+def test_a_clip_is_the_sampled_frames(records):
+    clip = read_clip(records[3], SPEC)
+    assert clip.shape == (3, 4, 8, 8) and clip.dtype == torch.uint8 and clip.is_contiguous()
+    assert clip[:, :, 0, 0].tolist() == [[21, 23, 25, 27]] * 3
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 20])
+def test_everything_comes_in_order_and_failures_are_told(records, batch_size, workers):
+    seen = []
+    for start, (batch, failures) in zip(range(0, 99, batch_size), load(records, SPEC, batch_size, workers), strict=False):
+        chunk = records[start : start + batch_size]
+        good = [record for record in chunk if record.label < 90]
+        assert [failure.record for failure in failures] == [record for record in chunk if record.label >= 90]
+        assert (batch is None) == (not good)
+        if batch is not None:
+            assert batch.records == good and batch.labels.tolist() == [record.label for record in good]
+            assert batch.clips[:, 0, 0, 0, 0].tolist() == [10 * record.label + 1 for record in good]
+        seen += chunk
+    assert seen == records and not threads()
+
+
+def test_reasons_are_one_line_and_name_the_file(records):
+    failures = [failure for _, failed in load(records, SPEC, 4, 2) for failure in failed]
+    assert "missing.mp4" in failures[0].reason and "no such file" in failures[0].reason
+    assert "broken.mp4" in failures[1].reason and "cannot be decoded" in failures[1].reason
+    assert not any("\n" in failure.reason for failure in failures)
+
+
+def test_a_foreign_exception_is_a_failure_too(records, monkeypatch):
+    def explode(path, pick):
+        raise MemoryError("too large")
+
+    monkeypatch.setattr(loader.video, "read_frames", explode)
+    batch, failures = next(load(records, SPEC, 9, 2))
+    assert batch is None and len(failures) == 9 and "MemoryError: too large" in failures[0].reason
+
+
+def test_it_stops_when_the_consumer_stops_and_reads_no_further_than_its_window(records, monkeypatch):
+    read = []
+
+    def slow(record, spec):
+        read.append(record.id)
+        time.sleep(0.01)
+        return torch.zeros(3, 4, 8, 8, dtype=torch.uint8)
+
+    monkeypatch.setattr(loader, "read_clip", slow)
+    stream = load(records * 50, SPEC, 2, 2)
+    next(stream)
+    time.sleep(0.15)
+    assert threads() and 2 < len(read) <= 2 + 2 + 2 * 2
+    stream.close()
+    assert not threads() and len(read) <= 2 + 2 + 2 * 2
+
+
+def test_an_interrupt_goes_through_and_ends_the_threads(records):
+    with pytest.raises(KeyboardInterrupt):
+        for _ in load(records, SPEC, 2, 2):
+            raise KeyboardInterrupt
+    assert not threads()
+
+
+def test_nothing_gives_nothing():
+    assert list(load([], SPEC, 4)) == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "batch_size", "workers", "word"),
+    [
+        (SPEC, 0, 1, "batch_size"),
+        (SPEC, 1, 0, "workers"),
+        (InputSpec(4, 9, 8), 1, 1, "short side"),
+        (InputSpec(0, 8, 8), 1, 1, "frames"),
+    ],
+)
+def test_bad_settings_are_refused_at_the_call(spec, batch_size, workers, word):
+    with pytest.raises(InputError, match=word):
+        load([], spec, batch_size, workers)
+
+
+@pytest.mark.parametrize("shape", [(48, 80), (80, 48), (51, 50), (20, 33)])
+def test_the_transform_is_the_resize_of_pil_and_a_centre_crop(shape):
+    frames = np.random.default_rng(0).integers(0, 256, (3, *shape, 3), dtype=np.uint8)
+    clip = to_input(frames, InputSpec(3, 24, 32))
+    scale = 32 / min(shape)
+    height, width = (32 if side == min(shape) else int(side * scale) for side in shape)
+    top, left = round((height - 24) / 2), round((width - 24) / 2)
+    for t, frame in enumerate(frames):
+        small = np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BILINEAR))
+        wanted = small[top : top + 24, left : left + 24]
+        # Both round their weights to whole numbers, in different places.
+        assert np.abs(clip[:, t].permute(1, 2, 0).numpy().astype(int) - wanted).max() <= 1
+
+
+def test_frames_that_fit_are_not_touched():
+    frames = np.random.default_rng(0).integers(0, 256, (2, 32, 40, 3), dtype=np.uint8)
+    clip = to_input(frames, InputSpec(2, 32, 32))
+    assert (clip.permute(1, 2, 3, 0).numpy() == frames[:, :, 4:36]).all()
