@@ -6,8 +6,8 @@ random texture and a soft-edged object that both move in one of eight directions
 
 Why the numbers are what they are. The *texture* is filtered noise with a fresh phase in every clip: there is no
 fixed template to match. It *moves* because a network then mixes frames, and only then does an adversarial
-perturbation have temporal structure (about 85 % of its energy changes from frame to frame; with a still
-background half of it does not, and temporal shuffling gives nothing back). The *contrasts* are set so that PGD at
+perturbation have temporal structure (only about 15 % of its energy is constant in time; in a trial with a still
+background it was about half). The *contrasts* are set so that PGD at
 4/255 breaks the tiny TSM while 1/255 and 2/255 do not break it completely. *Sensor noise* keeps flat areas from
 being exactly constant, and is weak enough for H.264 to stay small.
 """

@@ -13,9 +13,9 @@ from ..core.params import param
 from ..core.registry import register
 from .family import Family, Preset
 from .layouts import Layout
-from .resnet import MMACTION, R50, R101, ResNet
+from .resnet import MMACTION, R50, R101, ResNet, conv_bn
 
-TINY_WIDTH, TINY_LAYERS = 16, (1, 1, 1)
+TINY_WIDTH, TINY_LAYERS, TINY_DROPOUT = 8, (1, 1, 1), 0.2
 
 _FULL_INPUT = InputSpec(frames=8, size=224, short_side=256)
 _TINY_INPUT = InputSpec(frames=8, size=64, short_side=64, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
@@ -77,17 +77,17 @@ class ShiftBottleneck(Bottleneck):
     def forward(self, x: Tensor, frames: int | None = None) -> Tensor:
         """(N * T, C, H, W) to (N * T, C', H', W'); without `frames` nothing is shifted."""
         out = x if frames is None else shift(x, frames)
-        out = self.relu(self.bn1(self.conv1(out)))
-        out = self.relu(self.bn2(self.conv2(out)))
-        out = self.bn3(self.conv3(out))
-        return self.relu(out + (x if self.downsample is None else self.downsample(x)))
+        out = self.relu(conv_bn(self.conv1, self.bn1, out))
+        out = self.relu(conv_bn(self.conv2, self.bn2, out))
+        out = conv_bn(self.conv3, self.bn3, out)
+        return self.relu(out + (x if self.downsample is None else conv_bn(*self.downsample, x)))
 
 
 class TSMNet(ResNet):
     """Clips (N, T, 3, H, W), any T, to logits (N, K): the mean of the frames' logits."""
 
-    def __init__(self, classes: int, width: int = 64, layers: Sequence[int] = R50) -> None:
-        super().__init__(classes, width, layers, ShiftBottleneck, dropout=0.5)
+    def __init__(self, classes: int, width: int = 64, layers: Sequence[int] = R50, dropout: float = 0.5) -> None:
+        super().__init__(classes, width, layers, ShiftBottleneck, dropout)
         # Deep nets shift in every second block only, as the authors' code does (n_round).
         self.every = 2 if max(layers) >= 23 else 1
         nn.init.normal_(self.fc.weight, std=0.001)
@@ -108,7 +108,7 @@ FAMILY = Family(
     name="tsm",
     paper="Lin, Gan, Han: TSM, Temporal Shift Module for Efficient Video Understanding, ICCV 2019",
     presets={
-        "tiny": Preset("a tiny ResNet", lambda classes: TSMNet(classes, TINY_WIDTH, TINY_LAYERS), _TINY_INPUT),
+        "tiny": Preset("a tiny ResNet", lambda classes: TSMNet(classes, TINY_WIDTH, TINY_LAYERS, TINY_DROPOUT), _TINY_INPUT),
         "r50": Preset("a ResNet-50", lambda classes: TSMNet(classes, layers=R50), _FULL_INPUT),
         "r101": Preset("a ResNet-101", lambda classes: TSMNet(classes, layers=R101), _FULL_INPUT),
     },
@@ -122,10 +122,11 @@ FAMILY = Family(
 class TSM:
     """Temporal Shift Module on ResNet (Lin, Gan, Han 2019); reads the authors' and mmaction2's checkpoints."""
 
+    version: ClassVar[int] = 1
+
     preset: str = param("tiny", help="size of the network", choices=("tiny", "r50", "r101"))
     frames: int = param(8, help="frames of a clip; checkpoints come for 8 and 16", low=1)
     weights: str = param("auto", help="auto (shipped), random, random-<seed> or a checkpoint file", identity=False)
-    version: ClassVar[int] = 1
 
     def build(self, dataset: str, classes: Sequence[str]) -> Model:
         """The model with its weights, in eval mode.
