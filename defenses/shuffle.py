@@ -12,7 +12,11 @@ from ..benchmark.core.registry import register
 from ..benchmark.core.rng import ClipRandom
 
 PRESETS = {"i3d": (3, 4), "slowfast": (2, 2), "ircsn": (16, 2), "x3d": (16, 1)}
-"""(h1, h2) per architecture (section 5.2): selected by the authors on their evaluation clips, so a tuned-on-test risk."""
+"""(h1, h2) per architecture (section 5.2): selected by the authors on their evaluation clips, so a tuned-on-test risk.
+
+X3D was run on 16 frames, the others on 32. A block of 4 frames within 3 has nine orders on a clip of 8, which is hardly random;
+so short clips take X3D's values where the user names no model.
+"""
 
 
 def candidates(t: int, frames: int, h1: int, h2: int) -> range:
@@ -41,6 +45,17 @@ def draw_order(frames: int, h1: int, h2: int, rng: ClipRandom) -> Tensor:
     return torch.cat(blocks, dim=1)
 
 
+def reorder(clips: Tensor, order: Tensor) -> Tensor:
+    """Frames of each clip (N, C, T, H, W) in its own order (N, T), differentiably.
+
+    Whole frames are picked as rows of one matrix, forward and backward: several times faster than a gather over pixels.
+    """
+    count, channels, frames = clips.shape[:3]
+    first = torch.arange(count * channels, device=clips.device).view(count, channels, 1) * frames
+    rows = (first + order.to(clips.device)[:, None, :]).flatten()
+    return clips.reshape(count * channels * frames, -1).index_select(0, rows).view(clips.shape)
+
+
 @register("defense", "shuffle")
 @dataclass(frozen=True)
 class Shuffle:
@@ -59,17 +74,20 @@ class Shuffle:
 
     h1: int | None = param(None, help="largest displacement of a block, frames; none: the preset's", low=0)
     h2: int | None = param(None, help="frames per block that keep their order; none: the preset's", low=1)
-    preset: str = param("i3d", help="model whose published h1 and h2 are taken", choices=("i3d", "slowfast", "ircsn", "x3d"))
+    preset: str = param(
+        "auto",
+        help="model whose published h1 and h2 are taken; auto: x3d's up to 16 frames (its input), i3d's beyond",
+        choices=("auto", "i3d", "slowfast", "ircsn", "x3d"),
+    )
     draws: int = param(10, help="shuffles whose scores are averaged", low=1)
 
     def protect(self, model: Scorer) -> Scorer:
         """The model behind one random shuffle per clip and pass."""
-        h1, h2 = PRESETS[self.preset]
-        h1, h2 = h1 if self.h1 is None else self.h1, h2 if self.h2 is None else self.h2
 
         def shuffled(clips: Tensor, rng: ClipRandom) -> Tensor:
-            order = draw_order(clips.shape[2], h1, h2, rng)
-            index = order[:, None, :, None, None].expand_as(clips)
-            return model(clips.gather(2, index), rng)
+            frames = clips.shape[2]
+            h1, h2 = PRESETS[self.preset if self.preset != "auto" else "x3d" if frames <= 16 else "i3d"]
+            order = draw_order(frames, h1 if self.h1 is None else self.h1, h2 if self.h2 is None else self.h2, rng)
+            return model(reorder(clips, order), rng)
 
         return shuffled

@@ -1,8 +1,9 @@
 """The leaderboard of a store: one row per model and defence, sorted by the per-clip worst case."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -33,15 +34,13 @@ def build(store: Store) -> pd.DataFrame:
     """
     stored = {cell["cell"]: cell for cell in store.cells()}
     table = cells_table(stored.values())
-    rows = [_row(place, cells, stored) for place, cells in table.groupby(PLACE, dropna=False, sort=True)]
+    rows = [_row(cells, stored) for _, cells in table.groupby(PLACE, dropna=False, sort=True)]
     board = pd.DataFrame(rows)
     fixed = [*PLACE, "clips"]
     measured = sorted((name for name in board if name not in fixed and name != "flags"), key=_column_order)
-    return board[[*fixed, *measured, "flags"]].sort_values(
-        ["dataset", "split", "worst", "clean", "model", "defense"],
-        ascending=[True, True, False, False, True, True],
-        ignore_index=True,
-    )
+    order = {"dataset": True, "split": True, "worst": False, "clean": False, "model": True, "defense": True}
+    board = board.reindex(columns=[*fixed, *measured, "flags"])
+    return board.sort_values(list(order), ascending=list(order.values()), ignore_index=True)
 
 
 def write(board: pd.DataFrame, folder: Path) -> list[Path]:
@@ -62,8 +61,9 @@ def write(board: pd.DataFrame, folder: Path) -> list[Path]:
 def markdown(board: pd.DataFrame) -> str:
     """A table per data set, in per cent with 95 % intervals; `-` where nothing was measured."""
     parts = []
-    for (dataset, split), rows in board.groupby(["dataset", "split"]):
-        names = [name for name in rows if f"{name}_low" in rows and rows[name].notna().any()]
+    for key, rows in board.groupby(["dataset", "split"]):
+        dataset, split = cast(tuple[str, str], key)
+        names = [str(name) for name in rows.columns[rows.notna().any()] if f"{name}_low" in rows]
         head = ["model", "defense", "clips", *names, "flags"]
         lines = [f"## {_safe(dataset)}, {_safe(split)} split", "", _line(head), _line(["---"] * len(head))]
         for row in rows.to_dict("records"):
@@ -74,11 +74,12 @@ def markdown(board: pd.DataFrame) -> str:
     return "\n\n".join(["# Leaderboard", note, *parts]) + "\n"
 
 
-def _row(place: Any, cells: pd.DataFrame, stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    row: dict[str, Any] = dict(zip(PLACE, place, strict=True)) | {"clips": int(cells["n"].max())}
-    flags = [flag for text in cells["flags"] for flag in str(text).split()]
+def _row(table: pd.DataFrame, stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    cells = table.to_dict("records")
+    row: dict[str, Any] = {name: cells[0][name] for name in PLACE} | {"clips": max(cell["n"] for cell in cells)}
+    flags = [flag for cell in cells for flag in cell["flags"].split()]
     attacked = []
-    for cell in cells.to_dict("records"):
+    for cell in cells:
         column = _column(cell)
         if cell["status"] != "ok":
             flags.append(f"failed:{column.replace(' ', '-')}")
@@ -87,10 +88,9 @@ def _row(place: Any, cells: pd.DataFrame, stored: Mapping[str, Mapping[str, Any]
         if cell["status"] == "ok" and cell["kind"] == "attack":
             attacked.append(stored[cell["cell"]]["clips"])
     if row["defense"] != "none":
-        adaptive = set(cells.loc[cells["threat"].str.startswith("adaptive") & (cells["status"] == "ok"), "attack"])
-        flags += [
-            f"no-adaptive:{attack.partition(':')[0]}" for attack in cells["attack"].unique() if attack not in {"none", *adaptive}
-        ]
+        adaptive = {cell["attack"] for cell in cells if cell["threat"].startswith("adaptive") and cell["status"] == "ok"}
+        attacks = {cell["attack"] for cell in cells} - {"none", *adaptive}
+        flags += [f"no-adaptive:{attack.partition(':')[0]}" for attack in attacks]
     return row | _worst(attacked) | {"flags": " ".join(sorted(set(flags)))}
 
 
@@ -120,7 +120,7 @@ def _column_order(name: str) -> tuple[int, str]:
 
 
 def _percent(row: Mapping[str, Any], name: str) -> str:
-    if not row[name] == row[name]:
+    if math.isnan(row[name]):
         return "-"
     return f"{100 * row[name]:.1f} [{100 * row[f'{name}_low']:.1f}, {100 * row[f'{name}_high']:.1f}]"
 

@@ -118,8 +118,8 @@ assert not heavy, heavy
 
 def test_no_bare_folder_name_is_imported():
     """Running from the checkout makes `attacks` importable by accident, and everything would register twice."""
-    code = "import sys, robustvideo.benchmark.cli.main, robustvideo.attacks.pgd; print(sorted(set(sys.modules) & set(%r)))" % (
-        FOLDERS,
+    code = (
+        f"import sys, robustvideo.benchmark.cli.main, robustvideo.attacks.pgd; print(sorted(set(sys.modules) & set({FOLDERS})))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert run.stdout.strip() == "[]", run.stdout + run.stderr

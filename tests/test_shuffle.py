@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 import torch
 from robustvideo.benchmark.core.rng import ClipRandom
-from robustvideo.defenses.shuffle import PRESETS, Shuffle, candidates, draw_order
+from robustvideo.defenses.shuffle import PRESETS, Shuffle, candidates, draw_order, reorder
 
 
 def algorithm_1(h1: int, h2: int, length: int, rnd: random.Random) -> list[int]:
@@ -68,14 +68,30 @@ def test_presets_and_overrides(clips, streams):
         seen.append(x)
         return x.mean(dim=(1, 3, 4))
 
-    Shuffle(preset="x3d").protect(watch)(clips, streams(5))
-    Shuffle(h1=16, h2=1).protect(watch)(clips, streams(5))
-    assert torch.equal(seen[0], seen[1])
+    long = clips.repeat(1, 1, 4, 1, 1)
+    for length, options in {
+        clips: [{}, {"preset": "x3d"}, {"h1": 16, "h2": 1}],
+        long: [{}, {"preset": "i3d"}, {"h1": 3, "h2": 4}],
+    }.items():
+        seen.clear()
+        for chosen in options:
+            Shuffle(**chosen).protect(watch)(length, streams(5))
+        assert torch.equal(seen[0], seen[1]) and torch.equal(seen[0], seen[2])
+
+
+def test_the_gradient_is_that_of_a_gather(clips, streams):
+    order = draw_order(8, 3, 4, streams(5))
+    leaf = clips.clone().requires_grad_()
+    weight = torch.rand_like(clips)
+    (grad,) = torch.autograd.grad((reorder(leaf, order) * weight).sum(), leaf)
+    index = order[:, None, :, None, None].expand_as(clips)
+    assert torch.equal(reorder(clips, order), clips.gather(2, index))
+    torch.testing.assert_close(grad, torch.zeros_like(clips).scatter_add(2, index, weight))
 
 
 def test_frames_are_copied_whole(clips, streams):
     out = []
-    Shuffle().protect(lambda x, rng: out.append(x) or x.mean(dim=(1, 3, 4)))(clips, streams(5))
+    Shuffle(preset="i3d").protect(lambda x, rng: out.append(x) or x.mean(dim=(1, 3, 4)))(clips, streams(5))
     order = draw_order(8, 3, 4, streams(5))
     for number in range(5):
         assert torch.equal(out[0][number], clips[number][:, order[number]])

@@ -160,7 +160,8 @@ def test_transfer_is_crafted_on_the_source_and_never_beats_white_box(net, clips,
 def test_a_source_of_another_input_is_a_failed_row(net, clips, labels, tmp_path):
     (tmp_path / "wide.py").write_text(
         "from robustvideo.benchmark import InputSpec, Model\nfrom torch import nn\n\n\n"
-        "def wide():\n    return Model(nn.Sequential(nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(3, 6)), InputSpec(16, 12, 12), 6)\n"
+        "def wide():\n    net = nn.Sequential(nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(3, 6))\n"
+        "    return Model(net, InputSpec(16, 12, 12), 6)\n"
     )
     rows = evaluate(net, (clips, labels), "pgd:steps=2", threats=f"transfer:{tmp_path}/wide.py:wide")
     failed = rows[rows["status"] == "error"]

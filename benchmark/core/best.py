@@ -20,12 +20,15 @@ class Best:
         self._loss = torch.full((len(clips),), -torch.inf, device=clips.device)
 
     def offer(self, rows: Tensor, clips: Tensor, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Considers iterates `clips` (M, C, T, H, W) of the clips `rows` (M,), with what a pass said of them."""
+        """Considers iterates `clips` (M, C, T, H, W) of the clips `rows` (M,), with what a pass said of them.
+
+        The caller must not write into `clips` afterwards: where all of them are stronger they are kept without a copy.
+        """
         fooled = margin(logits, labels) <= 0
         was_fooled, was_loss = self.fooled[rows], self._loss[rows]
         better = (fooled & ~was_fooled) | ((fooled == was_fooled) & (loss > was_loss))
         if better.all() and len(rows) == len(self.clips):
-            self.clips.copy_(clips)
+            self.clips = clips
         else:
             self.clips[rows[better]] = clips[better]
         self.fooled[rows[better]] = fooled[better]

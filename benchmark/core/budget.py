@@ -46,27 +46,45 @@ def changed_frames(delta: Tensor) -> Tensor:
     return (delta.abs().amax(dim=(1, 3, 4)) > 0).sum(dim=1)
 
 
-def project(candidate: Tensor, clean: Tensor, norm: str, eps: float) -> Tensor:
-    """The candidate brought into the eps-ball around the clean clip and into [0, 1].
+class Ball:
+    """The eps-balls around clean clips (N, C, T, H, W), cut to [0, 1].
 
-    For L2 the clip is scaled onto the ball first and clamped to [0, 1] after: clamping moves a pixel towards the clean one,
-    so the ball is kept. All shapes (N, C, T, H, W).
+    Args:
+        clean: The clips.
+        norm: `linf` or `l2`.
+        eps: Radius, in the norm's unit.
     """
-    if norm == "linf":
-        return torch.clamp(candidate, (clean - eps).clamp_(min=0), (clean + eps).clamp_(max=1))
-    delta = candidate - clean
-    scale = (eps / l2_norm(delta).clamp_min(1e-12)).clamp(max=1.0)
-    return (clean + delta * per_clip(scale)).clamp_(0, 1)
 
+    def __init__(self, clean: Tensor, norm: str, eps: float) -> None:
+        self._clean, self._norm, self._eps = clean, norm, eps
+        if norm == "linf":
+            # Kept, because an attack projects after every step and an extra pass over a clip costs as much as a layer.
+            self._low, self._high = (clean - eps).clamp_(min=0), (clean + eps).clamp_(max=1)
 
-def random_start(clean: Tensor, norm: str, eps: float, rng: ClipRandom) -> Tensor:
-    """A uniform draw from the ball around each clip, clamped to [0, 1]."""
-    shape = clean.shape[1:]
-    if norm == "linf":
-        delta = rng.uniform(shape, -eps, eps)
-    else:
-        direction = rng.normal(shape)
-        # The radius of a uniform point of a d-ball is eps * U^(1/d).
-        radius = eps * rng.uniform(()) ** (1.0 / shape.numel())
-        delta = direction * per_clip(radius / l2_norm(direction).clamp_min(1e-12))
-    return (clean + delta.to(clean.dtype)).clamp_(0, 1)
+    def __getitem__(self, rows: Tensor) -> "Ball":
+        """The balls of some clips."""
+        return Ball(self._clean[rows], self._norm, self._eps)
+
+    def project(self, clips: Tensor) -> Tensor:
+        """The clips brought into their balls; `clips` may be overwritten.
+
+        For L2 the change is scaled onto the ball first and the clip clamped to [0, 1] after: clamping moves a pixel towards the
+        clean one, so the ball is kept.
+        """
+        if self._norm == "linf":
+            return torch.clamp(clips, self._low, self._high, out=clips)
+        delta = clips - self._clean
+        scale = (self._eps / l2_norm(delta).clamp_min(1e-12)).clamp(max=1.0)
+        return delta.mul_(per_clip(scale)).add_(self._clean).clamp_(0, 1)
+
+    def random(self, rng: ClipRandom) -> Tensor:
+        """A uniform draw from each ball, clamped to [0, 1]."""
+        shape = self._clean.shape[1:]
+        if self._norm == "linf":
+            delta = rng.uniform(shape, -self._eps, self._eps)
+        else:
+            direction = rng.normal(shape)
+            # The radius of a uniform point of a d-ball is eps * U^(1/d).
+            radius = self._eps * rng.uniform(()) ** (1.0 / shape.numel())
+            delta = direction * per_clip(radius / l2_norm(direction).clamp_min(1e-12))
+        return (self._clean + delta).clamp_(0, 1)

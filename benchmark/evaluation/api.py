@@ -58,7 +58,9 @@ def evaluate(
         InputError: Bad input, in one line.
     """
     grid = Grid(
-        dataset=resolve("dataset", dataset) if isinstance(dataset, str) else _tensors(_several(model), *dataset),
+        dataset=resolve("dataset", dataset)
+        if isinstance(dataset, str)
+        else _tensors(_several(model), *cast(tuple[Any, ...], dataset)),
         split=split,
         models=tuple(_model(one) for one in _several(model)),
         attacks=tuple(resolve("attack", text) for text in _several(attacks)),

@@ -168,13 +168,14 @@ class Bench:
         Raises:
             InputError: A component cannot be built as asked.
         """
+        for link in cell.defense:
+            link.create()
+        if cell.attack:
+            self.attack(cell)
         highest = max(record.label for record in self.records(cell))
         if highest >= self.model(cell).classes:
             raise InputError("dataset", f"a clip has label {highest}", f"the model has {self.model(cell).classes} classes")
-        self.pipeline(cell)
-        if cell.attack:
-            self.attack(cell)
-            self.source(cell)
+        self.source(cell)
 
     def spec(self, cell: Cell) -> dict[str, Any]:
         """Everything that the cell's result depends on, and nothing else: its hash is made of this."""

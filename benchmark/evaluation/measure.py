@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.budget import changed_frames, l2_norm, linf_norm, per_clip, project
+from ..core.budget import Ball, changed_frames, l2_norm, linf_norm, per_clip
 from ..core.interfaces import Attack, Batch, ClipRecord
 from ..core.losses import margin
 from ..core.rng import ClipRandom
@@ -36,12 +36,10 @@ class Judgement:
     margin: Tensor
 
 
-def judge(
-    cell: Cell, bench: Bench, pipeline: Pipeline, batch: Batch, clips: Tensor, labels: Tensor, passes: int = PASSES
-) -> Judgement:
-    """Asks the deployed pipeline afresh: once where it is deterministic, `passes` times with fresh draws where it is random."""
+def judge(cell: Cell, bench: Bench, pipeline: Pipeline, batch: Batch, clips: Tensor, labels: Tensor) -> Judgement:
+    """Asks the deployed pipeline afresh: once where it is deterministic, PASSES times with fresh draws where it is random."""
     rng = ClipRandom.for_clips(batch.ids, cell.seed, f"judge {cell.defense_text}", bench.device)
-    count = passes if pipeline.stochastic else 1
+    count = PASSES if pipeline.stochastic else 1
     scores = []
     for _ in range(count):
         scores.append(pipeline.decide(clips, rng))
@@ -87,7 +85,7 @@ def craft(cell: Cell, bench: Bench, attack: Attack, batch: Batch, clips: Tensor,
         made[todo] = attack.run(target, clips[todo], labels[todo], rng[todo]).detach()
     norm = linf_norm(made - clips) if attack.norm == "linf" else l2_norm(made - clips)
     outside = (norm > attack.eps * (1 + 1e-5) + 1e-7) | (made.flatten(1).amin(1) < 0) | (made.flatten(1).amax(1) > 1)
-    made = project(made.nan_to_num(0.5), clips, attack.norm, attack.eps)
+    made = Ball(clips, attack.norm, attack.eps).project(made.nan_to_num(0.5))
     if wrong.any():
         harmless = margin(target.logits(made, rng), labels) > 0
         made = torch.where(per_clip(wrong & harmless), clips, made)

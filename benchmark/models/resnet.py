@@ -81,10 +81,10 @@ class ResNet(nn.Module):
         # folded into 12 channels: the same sums, a quarter less time for a gradient at the tiny size, a tenth at the full one.
         weight, bias = folded(self.conv1, self.bn1)
         out, channels = weight.shape[:2]
-        weight = F.pad(weight, (1, 0, 1, 0)).view(out, channels, 4, 2, 4, 2).permute(0, 1, 3, 5, 2, 4).reshape(out, -1, 4, 4)
-        pixels = F.pad(F.pixel_unshuffle(frames, 2), (2, 1, 2, 1))
-        last = torch.channels_last
-        return F.conv2d(pixels.contiguous(memory_format=last), weight.contiguous(memory_format=last), bias)
+        weight = F.pad(weight, (1, 0, 1, 0)).view(out, channels, 4, 2, 4, 2).permute(0, 3, 5, 1, 2, 4).reshape(out, -1, 4, 4)
+        blocks = frames.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).permute(0, 2, 4, 3, 5, 1)
+        pixels = F.pad(blocks.flatten(3), (0, 0, 2, 1, 2, 1)).permute(0, 3, 1, 2)  # channels last in memory
+        return F.conv2d(pixels, weight.contiguous(memory_format=torch.channels_last), bias)
 
     def classify(self, features: Tensor) -> Tensor:
         """(N, C, h, w) to logits (N, K)."""

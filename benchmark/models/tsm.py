@@ -74,13 +74,18 @@ def shift(features: Tensor, frames: int) -> Tensor:
 class ShiftBottleneck(Bottleneck):
     """A bottleneck with the residual shift: its first convolution sees shifted features, its skip path does not."""
 
+    bn1: nn.BatchNorm2d
+    bn2: nn.BatchNorm2d
+    bn3: nn.BatchNorm2d
+    downsample: Any
+
     def forward(self, x: Tensor, frames: int | None = None) -> Tensor:
         """(N * T, C, H, W) to (N * T, C', H', W'); without `frames` nothing is shifted."""
         out = x if frames is None else shift(x, frames)
         out = self.relu(conv_bn(self.conv1, self.bn1, out))
         out = self.relu(conv_bn(self.conv2, self.bn2, out))
         out = conv_bn(self.conv3, self.bn3, out)
-        return self.relu(out + (x if self.downsample is None else conv_bn(*self.downsample, x)))
+        return self.relu(out + (x if self.downsample is None else conv_bn(self.downsample[0], self.downsample[1], x)))
 
 
 class TSMNet(ResNet):
