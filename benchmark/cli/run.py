@@ -1,5 +1,6 @@
 """`vbench run`."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,8 +24,8 @@ def run(
     given: dict[str, Any],
     grid: Annotated[Path | None, typer.Option(help="TOML file with any of these options; the command line wins over it.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON instead of a table.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.")] = False,
-    no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.", envvar="VBENCH_QUIET")] = False,
+    no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.", envvar="VBENCH_NO_PROGRESS")] = False,
 ) -> None:
     """Measure models on clean and attacked clips, with and without defences.
 
@@ -33,6 +34,8 @@ def run(
 
     Example: vbench run --model tsm --attack pgd:eps=4/255,steps=50 --defense shuffle
     """
+    if quiet or no_progress:
+        os.environ["VBENCH_NO_PROGRESS"] = "1"  # for bars below this floor, such as that of clips made on demand
     request = Request.merge(given, grid)
     models, attacks, data = request.models(), request.attacks(), request.data()
 

@@ -66,8 +66,8 @@ def ensure(variant: str, split: str) -> Path:
 def write_clips(folder: Path, variant: str, split: str, count: int) -> None:
     """Writes `<folder>/<variant>/*.mp4` and then `<folder>/<variant>.csv` (id, path, label, class, group, sha256).
 
-    Clip i has label i mod 8 and its own seed. A progress bar goes to stderr if that is a terminal and neither `VBENCH_QUIET` nor
-    `VBENCH_NO_PROGRESS` is set.
+    Clip i has label i mod 8 and its own seed. A progress bar goes to stderr if that is a terminal and `VBENCH_NO_PROGRESS` is
+    not set.
 
     Raises:
         OSError: The folder cannot be written.
@@ -88,7 +88,7 @@ def write_clips(folder: Path, variant: str, split: str, count: int) -> None:
 
 
 def _progress() -> Progress:
-    quiet = any(os.environ.get(name, "").lower() not in ("", "0", "false") for name in ("VBENCH_QUIET", "VBENCH_NO_PROGRESS"))
+    quiet = os.environ.get("VBENCH_NO_PROGRESS", "").lower() not in ("", "0", "false")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True), disable=quiet or not sys.stderr.isatty(), transient=True)
 

@@ -4,10 +4,7 @@ The job: eight uniform frames, in RGB, of a 300-frame 320x240 H.264 file with B-
 (their number must be counted: headers lie), keeps them and converts eight. The ratio of medians should be 1.0 to 1.1.
 """
 
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -17,6 +14,7 @@ from robustvideo.benchmark.core.interfaces import ClipRecord, InputSpec
 from robustvideo.benchmark.data.loader import load, read_clip
 from robustvideo.benchmark.data.sampling import uniform
 from robustvideo.benchmark.data.video import read_frames
+from timing import medians, table
 
 RUNS, COUNT = 31, 300
 
@@ -43,17 +41,6 @@ def bare(path: Path) -> np.ndarray:
     return np.stack([reformatter.reformat(frames[i], format="rgb24").to_ndarray() for i in uniform(len(frames), 8)])
 
 
-def medians(jobs: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median seconds of each job; the jobs take turns, so that a busy moment hits all of them."""
-    times: dict[str, list[float]] = {name: [] for name in jobs}
-    for _ in range(RUNS):
-        for name, job in jobs.items():
-            start = time.perf_counter()
-            job()
-            times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
 def main() -> None:
     """Writes the file, checks that both give the same pixels, prints the table."""
     with tempfile.TemporaryDirectory() as folder:
@@ -67,11 +54,9 @@ def main() -> None:
             "read_clip (with resize and crop)": lambda: read_clip(record, spec),
             "load, per clip of 8, 2 workers": lambda: list(load([record] * 8, spec, 4, workers=2)),
         }
-        found = medians(jobs)
+        found = medians(jobs, RUNS)
     found["load, per clip of 8, 2 workers"] /= 8
-    for name, seconds in found.items():
-        print(f"{name:36s}{1000 * seconds:8.1f} ms   x {seconds / found['bare PyAV loop']:.2f}")
-    print("read_frames should be x 1.0 to 1.1 of the bare loop")
+    table("Eight uniform frames of 300", found, "bare PyAV loop", {"read_frames": "should be <= 1.10"})
 
 
 if __name__ == "__main__":
