@@ -30,7 +30,9 @@ def print_rows(table: pd.DataFrame, json: bool) -> None:
 
 
 def _cells(row: dict[Any, Any]) -> list[str]:
-    names = [escape(short(row["model"])), escape(short(row["attack"])), escape(short(row["defense"])), escape(str(row["threat"]))]
+    attack = "clean" if row["kind"] == "clean" else short(row["attack"])
+    threat = "-" if row["kind"] == "clean" else row["threat"]
+    names = [escape(text) for text in (short(row["model"]), attack, short(row["defense"]), threat)]
     if row["status"] != "ok":
         return [*names, "!", "", "", escape(f"failed: {row['error']}")]
     asr = row["asr"]

@@ -7,8 +7,8 @@ random texture and a soft-edged object that both move in one of eight directions
 Why the numbers are what they are. The *texture* is filtered noise with a fresh phase in every clip: there is no
 fixed template to match. It *moves* because a network then mixes frames, and only then does an adversarial
 perturbation have temporal structure (only about 15 % of its energy is constant in time; in a trial with a still
-background it was about half). The *contrasts* are set so that PGD at
-4/255 breaks the tiny TSM while 1/255 and 2/255 do not break it completely. *Sensor noise* keeps flat areas from
+background it was about half). The *contrasts* are set so that on `shapes`
+PGD breaks the tiny TSM at 4/255 and, only in part, at 2/255. *Sensor noise* keeps flat areas from
 being exactly constant, and is weak enough for H.264 to stay small.
 """
 
@@ -28,8 +28,8 @@ FPS = 25
 CRF = 20
 
 SPEED = (3.0, 5.0)  # px a frame
-TEXTURE_CONTRAST = 0.14  # standard deviation of the background, 1.0 = full pixel range
-OBJECT_CONTRAST = 0.22  # brightness of the object above the background
+TEXTURE_CONTRAST = 0.125  # standard deviation of the background, 1.0 = full pixel range
+OBJECT_CONTRAST = 0.2  # brightness of the object above the background
 NOISE = 0.02  # standard deviation of the sensor noise, fresh in every pixel and frame
 RADIUS = 10.0  # of the object, px
 BAND = (3.0, 7.0)  # cycles per frame width that the texture holds: long waves, so 5 px a frame never alias

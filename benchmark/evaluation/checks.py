@@ -16,7 +16,7 @@ from .bench import Bench
 from .cell import Cell
 from .measure import Judgement, craft, judge
 
-SAMPLE = 32
+SAMPLE = 16
 """Clips that the attack is run on again with twice the steps."""
 
 POINT = 0.01

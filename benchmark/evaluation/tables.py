@@ -13,6 +13,9 @@ from .checks import cross_flags, own_flags
 from .stats import interval
 from .store import Store
 
+KNOWLEDGE = ("transfer", "white-box", "oblivious", "adaptive")
+"""Kinds of threat, those whose attacker knows more later."""
+
 CELL_COLUMNS = [
     "cell",
     "dataset",
@@ -58,8 +61,7 @@ def cells_table(cells: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     for row, cell in zip(rows, stored, strict=True):
         if cell["status"] == "ok" and cell["spec"]["kind"] == "attack":
             _compare(row, cell, stored, rows, by_place)
-    table = pd.DataFrame(rows, columns=pd.Index(CELL_COLUMNS))
-    return table.sort_values(["dataset", "model", "defense", "attack", "threat", "cell"], ignore_index=True)
+    return pd.DataFrame(sorted(rows, key=_reading_order), columns=pd.Index(CELL_COLUMNS))
 
 
 def clips_table(cells: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
@@ -115,6 +117,14 @@ def _row(cell: Mapping[str, Any]) -> dict[str, Any]:
         "flags": " ".join(own_flags(cell)),
         "error": f"{row['failed']} clips failed, the first: {cell['failed'][0]['reason']}" if row["failed"] else "",
     }
+
+
+def _reading_order(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """No defence before defences, clean before attacked, and the more an attacker knows the later."""
+    threat = row["threat"].partition(":")[0]
+    known = KNOWLEDGE.index(threat) if threat in KNOWLEDGE else -1
+    place = (row["dataset"], row["split"], str(row["limit"]), row["model"], row["weights_sha256"])
+    return (*place, row["defense"] != "none", row["defense"], row["kind"] != "clean", row["attack"], known, row["cell"])
 
 
 def _place(spec: Mapping[str, Any], **other: Any) -> tuple[Any, ...]:
