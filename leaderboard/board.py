@@ -14,8 +14,11 @@ from ..benchmark.evaluation.stats import interval
 from ..benchmark.evaluation.store import Store
 from ..benchmark.evaluation.tables import cells_table
 
-PLACE = ["dataset", "split", "limit", "seed", "model", "weights_sha256", "defense"]
+PLACE = ["dataset", "split", "limit", "manifest_sha256", "seed", "model", "weights_sha256", "defense"]
 """What the cells of one row share."""
+
+CLIPS = PLACE[:5]
+"""What rows share that are measured on the same clips."""
 
 FULL_KNOWLEDGE = ("white-box", "adaptive")
 """Threats whose attacker holds the very pipeline that is judged; the others share no column with them."""
@@ -26,16 +29,20 @@ def build(store: Store) -> pd.DataFrame:
 
     Columns: PLACE, `clips`, `clean`, one per attack and kind of threat, and `worst` - each accuracy in [0, 1] with `_low` and
     `_high` - and `flags`. `worst` is the mean over clips of the share of right passes under the attack that is worst for that
-    clip, over every attack and threat of the row; it is missing where no attack was measured. A failed cell leaves a gap and the
-    flag `failed:<attack>`; a defended row whose adaptive attack is missing has the flag `no-adaptive:<attack>`.
+    clip, over every attack and threat of the row. It is missing, and the row stands last, where no attack was measured or where a
+    defended row lacks an adaptive attack (`no-adaptive:<attack>`). A failed cell leaves a gap and the flag `failed:<attack>`; a
+    row that lacks an attack that others on the same clips have is not comparable with them: `missing:<column>`.
 
     Raises:
         InputError: The folder is no store.
     """
     stored = {cell["cell"]: cell for cell in store.cells()}
     table = cells_table(stored.values())
+    if table.empty:
+        raise InputError("store", f"{store.folder} holds no cells", "run vbench run --store <folder> first")
     rows = [_row(cells, stored) for _, cells in table.groupby(PLACE, dropna=False, sort=True)]
-    board = pd.DataFrame(rows)
+    _flag_gaps(rows)
+    board = pd.DataFrame(rows, columns=pd.Index(_columns(rows)))
     fixed = [*PLACE, "clips"]
     measured = sorted((name for name in board if name not in fixed and name != "flags"), key=_column_order)
     order = {"dataset": True, "split": True, "worst": False, "clean": False, "model": True, "defense": True}
@@ -61,11 +68,17 @@ def write(board: pd.DataFrame, folder: Path) -> list[Path]:
 def markdown(board: pd.DataFrame) -> str:
     """A table per data set, in per cent with 95 % intervals; `-` where nothing was measured."""
     parts = []
-    for key, rows in board.groupby(["dataset", "split"]):
-        dataset, split = cast(tuple[str, str], key)
+    for key, rows in board.groupby(CLIPS, dropna=False):
+        dataset, split, limit, manifest, seed = cast(tuple[Any, ...], key)
+        which = "all clips" if pd.isna(limit) else f"first {limit:.0f} clips"
         names = [str(name) for name in rows.columns[rows.notna().any()] if f"{name}_low" in rows]
         head = ["model", "defense", "clips", *names, "flags"]
-        lines = [f"## {_safe(dataset)}, {_safe(split)} split", "", _line(head), _line(["---"] * len(head))]
+        lines = [
+            f"## {_safe(dataset)}, {_safe(split)} split, {which}, manifest {_safe(manifest)[:8]}, seed {seed}",
+            "",
+            _line(head),
+            _line(["---"] * len(head)),
+        ]
         for row in rows.to_dict("records"):
             numbers = [_percent(row, name) for name in names]
             lines.append(_line([_safe(row["model"]), _safe(row["defense"]), row["clips"], *numbers, _safe(row["flags"])]))
@@ -91,7 +104,28 @@ def _row(table: pd.DataFrame, stored: Mapping[str, Mapping[str, Any]]) -> dict[s
         adaptive = {cell["attack"] for cell in cells if cell["threat"].startswith("adaptive") and cell["status"] == "ok"}
         attacks = {cell["attack"] for cell in cells} - {"none", *adaptive}
         flags += [f"no-adaptive:{attack.partition(':')[0]}" for attack in attacks]
+        attacked = [] if attacks else attacked
     return row | _worst(attacked) | {"flags": " ".join(sorted(set(flags)))}
+
+
+def _columns(rows: list[dict[str, Any]]) -> list[str]:
+    """Every column that a row has, and those that are always there."""
+    always = dict.fromkeys(["clean", "clean_low", "clean_high", "worst", "worst_low", "worst_high"])
+    return list({key: None for row in rows for key in row} | always)
+
+
+def _flag_gaps(rows: list[dict[str, Any]]) -> None:
+    """Flags rows that lack a full-knowledge attack that another row on the same clips has."""
+    measured: dict[str, set[str]] = {}
+    for row in rows:
+        measured.setdefault(_clips(row), set()).update(name for name in row if name.endswith("(full knowledge)"))
+    for row in rows:
+        gaps = [f"missing:{name.partition(' ')[0].partition(':')[0]}" for name in measured[_clips(row)] if name not in row]
+        row["flags"] = " ".join(sorted({*row["flags"].split(), *gaps}))
+
+
+def _clips(row: Mapping[str, Any]) -> str:
+    return str([row[name] for name in CLIPS])
 
 
 def _worst(attacked: list[Mapping[str, Any]]) -> dict[str, float]:

@@ -55,8 +55,8 @@ BAD = {
     "return 3": "it returned 'int'",
     "return None": "it returned 'NoneType'",
     "return Model(Net(2), SPEC, classes=2)": "the model has 2 classes, data set none has 3",
-    "return Model(Net(5), SPEC, classes=3)": r"returned shape \(1, 5\), it must return logits \(N, K\)",
-    "return Model(Frames(3), SPEC, classes=3)": r"returned shape \(1, 4, 3\)",
+    "return Model(Net(5), SPEC, classes=3)": r"returned shape \(2, 5\), it must return logits \(N, K\)",
+    "return Model(Frames(3), SPEC, classes=3)": r"returned shape \(2, 4, 3\)",
     "return Model(nn.Conv2d(3, 3, 1), SPEC, classes=3)": "it failed with RuntimeError",
     "net = Net(3); net.fc.bias.data[0] = torch.nan; return Model(net, SPEC, classes=3)": "not finite",
 }
@@ -89,7 +89,7 @@ def test_wrap_module_normalises_and_hashes_all_that_matters():
     with torch.no_grad():
         one[2].bias[1] += 1e-6
     assert state_sha256(model) != before
-    with pytest.raises(InputError, match=r"shape \(1, 4\)"):
+    with pytest.raises(InputError, match=r"shape \(2, 4\)"):
         wrap_module(net(4), SPEC, 3)
 
 

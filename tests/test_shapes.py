@@ -29,7 +29,9 @@ def pixels(record):
 @pytest.mark.parametrize("variant", shapes_world.VARIANTS)
 def test_shipped_clips_are_whole_balanced_and_of_this_world(variant):
     data = resolve("dataset", variant).create()
-    records = data.records("test")
+    records = data.records("test-large")
+    assert data.records("test") == records[: shapes.FIRST]
+    assert np.bincount([record.label for record in data.records("test")]).tolist() == [shapes.FIRST // 8] * 8
     assert data.classes == shapes_world.CLASSES
     assert np.bincount([record.label for record in records]).tolist() == [shapes.PER_CLASS] * 8
     with (shapes.SHIPPED / f"{variant}.csv").open() as stream:
@@ -102,7 +104,7 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path, monkeypatch):
 
 
 def test_splits_are_named():
-    with pytest.raises(InputError, match="there is test, train, val"):
+    with pytest.raises(InputError, match="there is test, test-large, train, val"):
         shapes.Shapes().records("validation")
 
 
@@ -119,7 +121,7 @@ def test_the_bar_is_for_terminals_alone(monkeypatch):
 
     for stream, quiet, shown in ((Terminal(), "", True), (Terminal(), "1", False), (io.StringIO(), "", False)):
         monkeypatch.setattr(sys, "stderr", stream)
-        monkeypatch.setenv("VBENCH_QUIET", quiet)
+        monkeypatch.setenv("VBENCH_NO_PROGRESS", quiet)
         shapes.Shapes().records("val")
         for folder in (shapes_cache.cache_root() / "shapes").iterdir():
             folder.rename(folder.with_name(f"{folder.name}-{len(os.listdir(folder.parent))}"))

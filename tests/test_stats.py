@@ -31,3 +31,8 @@ def test_clips_of_one_video_get_the_cluster_robust_interval_of_statsmodels():
 def test_no_clip_and_one_video():
     assert all(np.isnan(interval([], [])))
     assert interval([1.0, 1.0], ["a", "a"]) == wilson(1.0, 1)
+
+
+def test_groups_that_agree_do_not_make_a_certain_interval():
+    low, high = interval([1, 0, 0] * 3, [group for group in "abc" for _ in range(3)])
+    assert low < 1 / 3 < high and (low, high) == pytest.approx(wilson(1 / 3, 3))

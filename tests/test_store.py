@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from robustvideo.benchmark import evaluate
+import torch
+from conftest_models import build_net
+from robustvideo.benchmark import InputSpec, Model, evaluate
 from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.evaluation.checks import cross_flags, own_flags
 from robustvideo.benchmark.evaluation.store import Store
@@ -84,6 +86,66 @@ def test_tables(filled):
     assert white["asr"] == pytest.approx(1 - white["top1"]), "every clip is right before the attack"
 
 
+def test_the_checks_do_not_depend_on_the_batch_size(net, clips, labels, tmp_path):
+    for size in (5, 1):
+        evaluate(net, (clips, labels), PGD, batch_size=size, store=tmp_path / str(size))
+    found = [next(cell for cell in Store(tmp_path / str(size)).cells() if cell["evidence"].get("check")) for size in (5, 1)]
+    assert found[0]["evidence"]["check"] == found[1]["evidence"]["check"] and found[0]["evidence"]["check"]["n"] == 5
+
+
+class Signed(torch.nn.Module):
+    """Two of these have the same state, and say the opposite."""
+
+    def __init__(self, sign):
+        super().__init__()
+        self.sign = sign
+
+    def forward(self, clips):
+        bright = clips.mean(dim=(1, 2, 3, 4))[:, None]
+        return torch.cat([bright, -bright], dim=1) * self.sign
+
+
+def test_models_of_equal_state_are_not_taken_for_one_another(clips, tmp_path):
+    models = [Model(Signed(sign), InputSpec(8, 12, 12, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)), 2) for sign in (1, -1)]
+    data = clips, torch.zeros(5, dtype=torch.long)
+    apart = [evaluate(model, data, store=tmp_path)["top1"].item() for model in models]
+    together = evaluate(models, data, store=tmp_path, reuse="never")["top1"].tolist()
+    assert apart == [1.0, 0.0] and sorted(together) == [0.0, 1.0]
+
+
+def test_a_model_that_was_trained_on_is_another_and_comes_back_as_it_was(clips, labels, tmp_path):
+    model = build_net(seed=3).requires_grad_(True).train()
+    first = evaluate(model, (clips, labels), store=tmp_path)
+    assert model.training and all(value.requires_grad for value in model.parameters())
+    with torch.no_grad():
+        next(model.parameters()).add_(0.1)
+    second = evaluate(model, (clips, labels), store=tmp_path)
+    assert first["weights_sha256"].item() != second["weights_sha256"].item() and first["cell"].item() != second["cell"].item()
+
+
+def test_a_tie_is_neither_right_nor_a_success(clips, tmp_path):
+    class Flat(torch.nn.Module):
+        def forward(self, x):
+            return 0 * x.mean(dim=(1, 2, 3, 4))[:, None] + torch.zeros(1, 3)
+
+    rows = evaluate(Model(Flat(), InputSpec(8, 12, 12), 3), (clips, torch.zeros(5, dtype=torch.long)), PGD)
+    assert (rows["top1"] == 0).all()
+
+
+def test_the_same_entry_twice_is_one_cell(net, clips, labels):
+    assert len(evaluate(net, (clips, labels), [PGD, PGD], ["shuffle", "shuffle"])) == 5
+
+
+def test_bad_tensors(net, clips, labels):
+    for data in ((clips.numpy(), labels), (clips, labels.float()), (clips * 2, labels), (clips[:, :2], labels)):
+        with pytest.raises(InputError, match="dataset"):
+            evaluate(net, data)
+    short = evaluate(net, (clips[:, :, :4], labels))
+    assert short["status"].item() == "error" and "the model takes (3, 8, 12, 12)" in short["error"].item()
+    with pytest.raises(InputError, match="wrap it"):
+        evaluate(torch.nn.Sequential(torch.nn.Flatten()), (clips, labels))
+
+
 def test_a_failed_cell_is_a_row_and_is_tried_again(net, clips, labels, tmp_path, monkeypatch):
     from robustvideo.attacks.pgd import PGD as Attack
 
@@ -118,7 +180,10 @@ def test_strange_files_are_named(filled):
     with pytest.raises(InputError, match="x.json is not JSON"):
         list(filled.cells())
     (odd / "x.json").write_text('{"schema": 99}')
-    with pytest.raises(InputError, match="another schema"):
+    with pytest.raises(InputError, match="no cell of schema"):
+        list(filled.cells())
+    (odd / "x.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="x.json is not JSON"):
         list(filled.cells())
 
 
@@ -128,7 +193,8 @@ from pathlib import Path
 from robustvideo.benchmark.evaluation.store import SCHEMA, Store
 store, number = Store(Path(sys.argv[1])), 0
 while True:
-    store.put({"schema": SCHEMA, "cell": f"{number % 40:02x}" * 12, "payload": "x" * 200_000, "number": number})
+    name = f"{number % 40:02x}" * 12
+    store.put({"schema": SCHEMA, "cell": name, "spec": {}, "status": "ok", "clips": "x" * 200_000, "number": number})
     print(number, flush=True)
     number += 1
 """
@@ -210,6 +276,27 @@ def test_a_defended_row_without_its_adaptive_number_says_so(filled):
             path.unlink()
     board = build(filled).set_index("defense")
     assert "no-adaptive:pgd" in board.drop("none")["flags"].item() and "no-adaptive" not in board.loc["none", "flags"]
+    assert pd.isna(board.drop("none")["worst"].item()) and board.index[-1] != "none", "it has no worst case, and stands last"
+
+
+def test_rows_of_other_clips_and_lesser_attacks_are_kept_apart(filled, net, clips, labels):
+    evaluate(net, (clips[:3], labels[:3]), PGD, store=filled.folder)
+    assert len(build(filled)) == 3 and markdown(build(filled)).count("## tensors") == 2
+    other = build_net(seed=8)
+    evaluate(other, (clips, labels), "pgd:eps=1/255,steps=1", store=filled.folder)
+    undefended = build(filled).query("defense == 'none' and clips == 5")
+    assert undefended["flags"].str.contains("missing:pgd").sum() == 2, "each lacks the attack of the other"
+
+
+def test_stores_with_nothing_to_show(filled, net, clips, labels, tmp_path, monkeypatch):
+    for path in filled.folder.rglob("cells/??/*.json"):
+        cell = json.loads(path.read_text())
+        path.write_text(json.dumps(cell | {"status": "error", "error": "x", "clips": {}, "evidence": {}}))
+    assert build(filled)["worst"].isna().all()
+    for path in filled.folder.rglob("cells/??/*.json"):
+        path.unlink()
+    with pytest.raises(InputError, match="holds no cells"):
+        build(filled)
 
 
 def test_hostile_names_stay_in_their_cell(filled):

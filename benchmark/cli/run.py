@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,7 +61,8 @@ def run(
     )
     bench = Bench(choose_device(request.device), request.batch_size)
     store, reuse = Store(Path(request.store)), choose_reuse(request.reuse)
-    done = _follow(grid_cells, bench, store, reuse, RunProgress(bar=not (quiet or no_progress), lines=not quiet))
+    with redirect_stdout(sys.stderr):  # a model that prints must not get between the rows
+        done = _follow(grid_cells, bench, store, reuse, RunProgress(bar=not (quiet or no_progress), lines=not quiet))
     print_rows(cells_table([cell.result for cell in done if cell.result]), json)
     if not quiet:
         reused = sum(cell.reused for cell in done)
@@ -86,6 +88,6 @@ def _follow(grid: "Grid", bench: "Bench", store: "Store", reuse: "Reuse", progre
         print(f"vbench: interrupted; {len(done)} of {len(names)} cells are stored, the same command goes on", file=sys.stderr)
         raise
     finally:
-        if done:
+        if any(cell.result for cell in done):
             write_tables(store)
     return done

@@ -13,7 +13,7 @@ def train(
     model: Annotated[str, typer.Option(help="Model spec, such as tsm or tsm:frames=16.")],
     dataset: Annotated[str, typer.Option(help="Data set spec; it needs the splits train, val and test.")] = "shapes",
     out: Annotated[Path, typer.Option(help="Folder for the checkpoint and its card.")] = Path("."),
-    seed: Annotated[int, typer.Option(help="Seed of first weights, order of clips and dropout.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of first weights, order of clips and dropout.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.", envvar="VBENCH_QUIET")] = False,
 ) -> None:
     """Train a model from scratch by the recipe of the shipped tiny checkpoints.

@@ -15,6 +15,9 @@ def print_rows(table: pd.DataFrame, json: bool) -> None:
     if json:
         print(json_module.dumps(json_module.loads(str(table.to_json(orient="records"))), indent=1))
         return
+    if table.empty:
+        print("no cell is stored")
+        return
     shown = Table(title=_title(table), title_justify="left", caption=_caption(table), caption_justify="left")
     for name in ("model", "attack", "defense", "threat"):
         shown.add_column(name, overflow="fold")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -142,7 +142,6 @@ class Target(Protocol):
         ...
 
 
-@runtime_checkable
 class Attack(Protocol):
     """What `@register("attack", ...)` marks: a frozen dataclass.
 
@@ -196,7 +195,7 @@ class Batch:
 
     Attributes:
         records: N records.
-        clips: uint8 (N, 3, T, H, W), RGB.
+        clips: uint8, or float in [0, 1], (N, 3, T, H, W), RGB.
         labels: int64 (N,).
     """
 

@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from . import source
 from .errors import InputError
 from .params import REQUIRED, Field
 from .specs import Spec
@@ -79,7 +80,9 @@ class Entry:
         if spec.positional:
             if not required:
                 raise InputError(owner, f"{spec.positional!r} is not key=value")
-            given.setdefault(required[0], spec.positional)
+            if required[0] in given:
+                raise InputError(owner, f"{required[0]} is given twice")
+            given[required[0]] = spec.positional
         for key in given:
             if key not in known:
                 raise InputError(owner, f"there is no parameter {key!r}", did_you_mean(key, known))
@@ -95,8 +98,18 @@ class Entry:
         return f"{self.name}:{text}" if text else self.name
 
     def create(self, values: dict[str, Any]) -> Any:
-        """Imports the file and builds the component."""
-        return getattr(_import(self), self.attribute)(**values)
+        """Imports the file and builds the component.
+
+        Raises:
+            InputError: Another person's file fails; our own failures are bugs and keep their traceback.
+        """
+        try:
+            return getattr(_import(self), self.attribute)(**values)
+        except (Exception, SystemExit) as error:
+            if isinstance(error, InputError) or self.module.startswith(f"{ROOT_MODULE}."):
+                raise
+            line = (str(error).strip().splitlines() or [""])[0]
+            raise InputError(f"{self.kind} {self.name}", f"it failed with {type(error).__name__}: {line}") from error
 
 
 @dataclass(frozen=True)
@@ -220,56 +233,10 @@ def _read_attribute(kind: str, name: str, path: Path, attribute: str, module: st
     return _describe(nodes[attribute], kind, name, path, module)
 
 
-def _describe(node: ast.ClassDef | ast.FunctionDef, kind: str, name: str, path: Path, module: str) -> Entry:
-    version = "1"
-    if isinstance(node, ast.ClassDef):
-        fields = [_field(item) for item in node.body if isinstance(item, ast.AnnAssign) and _is_param(item)]
-        for item in node.body:
-            if isinstance(item, ast.AnnAssign) and ast.unparse(item.target) == "version" and item.value:
-                version = str(ast.literal_eval(item.value))
-    else:
-        fields = _arguments(node)
-    if not module:
-        # A user's own file has no version that we could trust: its content is its version.
-        version = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    doc = ast.get_docstring(node) or ""
-    return Entry(kind, name, doc, tuple(fields), version, path, node.name, module)
-
-
-def _is_param(item: ast.AnnAssign) -> bool:
-    return isinstance(item.value, ast.Call) and isinstance(item.value.func, ast.Name) and item.value.func.id == "param"
-
-
-def _field(item: ast.AnnAssign) -> Field:
-    call = item.value
-    assert isinstance(call, ast.Call)
-    settings = {word.arg: _constant(word.value) for word in call.keywords if word.arg}
-    default = _constant(call.args[0]) if call.args else REQUIRED
-    return Field(ast.unparse(item.target), ast.unparse(item.annotation), default, **settings)
-
-
-def _arguments(node: ast.FunctionDef) -> list[Field]:
-    names = node.args.args
-    defaults = [REQUIRED] * (len(names) - len(node.args.defaults)) + [_constant(value) for value in node.args.defaults]
-    return [
-        Field(name.arg, ast.unparse(name.annotation) if name.annotation else _type_of(default), default)
-        for name, default in zip(names, defaults, strict=True)
-    ]
-
-
-def _type_of(default: Any) -> str:
-    return type(default).__name__ if isinstance(default, (bool, int, float)) else "str"
-
-
-def _constant(node: ast.expr) -> Any:
-    """Literals, names of this module's units and divisions of numbers: `4 / 255`."""
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
-        return _constant(node.left) / _constant(node.right)
-    if isinstance(node, ast.Name):
-        from . import params
-
-        return getattr(params, node.id)
-    return ast.literal_eval(node)
+def _describe(node: source.Node, kind: str, name: str, path: Path, module: str) -> Entry:
+    # A user's own file has no version that we could trust: its content is its version.
+    version = source.version(node) if module else hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return Entry(kind, name, ast.get_docstring(node) or "", source.fields(node), version, path, node.name, module)
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,11 +48,11 @@ def manifest_sha256(records: Sequence[ClipRecord]) -> str:
 
 
 def _digest(text: str) -> bytes:
-    return hashlib.sha256(text.encode()).digest()
+    return hashlib.sha256(os.fsencode(text)).digest()
 
 
 def _size(path: Path) -> int:
     try:
         return sum(1 for _ in path.iterdir()) if path.is_dir() else path.stat().st_size
-    except OSError:
+    except (OSError, ValueError):
         return -1

@@ -1,6 +1,6 @@
 """The embedded world: `shapes`, `shapes-object` and `shapes-motion`.
 
-The test split ships with the package; training and validation clips are made on first use. A maintainer makes the shipped files
+The test clips ship with the package; training and validation clips are made on first use. A maintainer makes the shipped files
 anew, after a change of the world, with `python -m robustvideo.benchmark.data.shapes [--per-class 32] [--folder DIR]`.
 """
 
@@ -20,7 +20,10 @@ SHIPPED = Path(__file__).parent / "shapes"
 """Where the test split lies: `<variant>.csv` and `<variant>/*.mp4`."""
 
 PER_CLASS = 32
-"""Test clips of a class."""
+"""Shipped test clips of a class."""
+
+FIRST = 64
+"""Clips of the split `test`, so few that a newcomer's first run takes a minute; `test-large` has all of them."""
 
 
 class _Shapes:
@@ -34,14 +37,17 @@ class _Shapes:
         return CLASSES
 
     def records(self, split: str) -> list[ClipRecord]:
-        """The videos of `test`, `train` (1,600) or `val` (160); each clip is its own group.
+        """The videos of `test` (64), `test-large` (256, those of `test` among them), `train` (1,600) or `val` (160).
+
+        Each clip is its own group.
 
         Raises:
             InputError: There is no such split, or the cache folder cannot be written.
         """
-        check_split(split, ("test", *SIZES), f"dataset {self.variant}")
-        folder = SHIPPED if split == "test" else ensure(self.variant, split)
-        return Manifest(str(folder / f"{self.variant}.csv")).records("test")
+        check_split(split, ("test", "test-large", *SIZES), f"dataset {self.variant}")
+        folder = SHIPPED if split.startswith("test") else ensure(self.variant, split)
+        records = Manifest(str(folder / f"{self.variant}.csv")).records("test")
+        return records[:FIRST] if split == "test" else records
 
 
 @register("dataset", "shapes")

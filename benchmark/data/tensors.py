@@ -25,6 +25,9 @@ class Tensors:
     """
 
     def __init__(self, clips: Tensor, labels: Tensor, classes: int) -> None:
+        if not isinstance(clips, Tensor) or not isinstance(labels, Tensor) or labels.is_floating_point():
+            raise InputError("dataset", "clips or labels are no tensors, or labels are no whole numbers", "give two tensors")
+        clips, labels = clips.detach().cpu(), labels.detach().cpu()
         if clips.ndim != 5 or clips.shape[1] != 3 or len(clips) != len(labels):
             raise InputError(
                 "dataset", f"clips are {tuple(clips.shape)}, labels {tuple(labels.shape)}", "give (N, 3, T, H, W) and (N,)"
@@ -36,6 +39,13 @@ class Tensors:
         self._clips = clips.float() if clips.is_floating_point() else clips
         self._labels = [int(label) for label in labels]
         self._count = classes
+
+    @property
+    def sha256(self) -> str:
+        """Hash of clips and labels."""
+        digest = hashlib.sha256(f"{self._clips.dtype} {tuple(self._clips.shape)} {self._labels}".encode())
+        digest.update(self._clips.contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """The Python entry: one call that runs a grid and returns its table."""
 
-import hashlib
+import copy
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core.errors import InputError
 from ..core.interfaces import Model
@@ -57,12 +57,13 @@ def evaluate(
     Raises:
         InputError: Bad input, in one line.
     """
+    models = tuple(_model(one) for one in _several(model))
     grid = Grid(
         dataset=resolve("dataset", dataset)
         if isinstance(dataset, str)
         else _tensors(_several(model), *cast(tuple[Any, ...], dataset)),
         split=split,
-        models=tuple(_model(one) for one in _several(model)),
+        models=models,
         attacks=tuple(resolve("attack", text) for text in _several(attacks)),
         defenses=tuple(resolve_chain(text) for text in _several(defenses)),
         threats=resolve_threats(_several(threats)),
@@ -78,18 +79,22 @@ def evaluate(
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the first GPU where there is one.
+    """`auto` is the first GPU where there is one; on a GPU, float32 is made to mean float32.
 
     Raises:
         InputError: No such device.
     """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        device = torch.device(name)
+        device = torch.device(name if name != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError("only cpu and cuda are known")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError("device", f"{name!r} cannot be used: {str(error).splitlines()[0]}", "use auto, cpu or cuda") from None
+    if device.type == "cuda":
+        # The cell says float32, and the same numbers again: no TF32, no autotuned kernels.
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     return device
 
 
@@ -101,7 +106,7 @@ def choose_reuse(text: str) -> Reuse:
 
 
 def _several(value: Any) -> list[Any]:
-    return [value] if isinstance(value, (str, Model)) else list(value)
+    return [value] if isinstance(value, (str, nn.Module)) else list(value)
 
 
 def _model(model: str | Model) -> Component:
@@ -111,7 +116,8 @@ def _model(model: str | Model) -> Component:
         raise InputError(
             "model", f"{type(model).__name__} has no declared input", "wrap it: Model(net, InputSpec(...), classes=K)"
         )
-    return ready("model", f"{type(model.net).__name__}-{state_sha256(model)[:8]}", model)
+    # A copy, because the harness freezes and moves it.
+    return ready("model", f"{type(model.net).__name__}-{state_sha256(model)[:12]}", copy.deepcopy(model))
 
 
 def _tensors(models: list[Any], clips: Tensor, labels: Tensor, classes: int | None = None) -> Component:
@@ -119,5 +125,5 @@ def _tensors(models: list[Any], clips: Tensor, labels: Tensor, classes: int | No
         classes = next((model.classes for model in models if isinstance(model, Model)), None)
     if classes is None:
         raise InputError("dataset", "the number of classes is missing", "give (clips, labels, K)")
-    content = clips.contiguous().numpy().tobytes() + labels.contiguous().numpy().tobytes()
-    return ready("dataset", f"tensors-{hashlib.sha256(content).hexdigest()[:12]}", Tensors(clips, labels, classes))
+    tensors = Tensors(clips, labels, classes)
+    return ready("dataset", f"tensors-{tensors.sha256[:12]}", tensors)

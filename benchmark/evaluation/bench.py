@@ -169,9 +169,9 @@ class Bench:
             InputError: A component cannot be built as asked.
         """
         for link in cell.defense:
-            link.create()
+            _promised(link, link.create(), ("stochastic", "gradient", "draws", "protect"))
         if cell.attack:
-            self.attack(cell)
+            _promised(cell.attack, self.attack(cell), ("norm", "eps", "run"))
         highest = max(record.label for record in self.records(cell))
         if highest >= self.model(cell).classes:
             raise InputError("dataset", f"a clip has label {highest}", f"the model has {self.model(cell).classes} classes")
@@ -180,7 +180,9 @@ class Bench:
     def spec(self, cell: Cell) -> dict[str, Any]:
         """Everything that the cell's result depends on, and nothing else: its hash is made of this."""
         model, source = self.model(cell), self.source(cell)
-        parts = [cell.dataset, cell.model, *([cell.attack] if cell.attack else []), *cell.defense]
+        other = resolve("model", cell.source) if cell.source else None
+        parts = {"dataset": cell.dataset, "model": cell.model, "attack": cell.attack, "source": other}
+        parts |= {f"defense {number}": link for number, link in enumerate(cell.defense)}
         manifest = self._once(f"manifest {cell.dataset} {cell.split} {cell.limit}", lambda: manifest_sha256(self.records(cell)))
         return {
             "protocol": PROTOCOL,
@@ -196,12 +198,12 @@ class Bench:
             "norm": self.attack(cell).norm if cell.attack else "none",
             "eps": self.attack(cell).eps if cell.attack else 0.0,
             "defense": cell.defense_text,
-            "threat": str(cell.threat) if cell.threat else "none",
+            "threat": f"transfer:{other.text}" if other else str(cell.threat or "none"),
             "source_sha256": source.weights_sha256 if source else "",
             "strength": ("full" if cell.full else "first-success") if cell.attack else "none",
             "seed": cell.seed,
             "dtype": "float32",
-            "versions": [part.entry.version for part in parts],
+            "versions": {name: part.entry.version for name, part in parts.items() if part},
         }
 
     def hash(self, cell: Cell) -> str:
@@ -230,3 +232,9 @@ class Bench:
         if key not in self._live:
             self._live[key] = make()
         return self._live[key]
+
+
+def _promised(component: Component, made: Any, names: tuple[str, ...]) -> None:
+    missing = [name for name in names if not hasattr(made, name)]
+    if missing:
+        raise InputError(f"{component.entry.kind} {component.entry.name}", f"has no {', '.join(missing)}", "see CONTRIBUTING.md")

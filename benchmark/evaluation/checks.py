@@ -6,10 +6,10 @@ Obfuscated Gradients Give a False Sense of Security.
 """
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
-from torch import Tensor
+import torch
 
 from ..core.interfaces import Attack, Batch
 from .bench import Bench
@@ -25,39 +25,61 @@ POINT = 0.01
 
 def doubled(attack: Attack) -> Attack | None:
     """The attack with twice its steps, or None where it has none."""
-    if "steps" not in {one.name for one in fields(attack)}:  # type: ignore[arg-type]
+    if not is_dataclass(attack) or "steps" not in {one.name for one in fields(attack)}:
         return None
     return replace(attack, steps=2 * attack.steps)  # type: ignore[type-var, attr-defined]
 
 
-def check_attack(cell: Cell, bench: Bench, batch: Batch, clips: Tensor, labels: Tensor, judged: Judgement) -> dict[str, Any]:
-    """Runs the attack with twice the steps, and its single-step form, on the first clips of a cell.
+class Sample:
+    """The first SAMPLE clips of a cell, whatever its batches, with what the pipeline decided after the attack proper."""
+
+    def __init__(self) -> None:
+        self._batches: list[Batch] = []
+        self._correct: list[float] = []
+
+    def add(self, batch: Batch, judged: Judgement) -> None:
+        """Takes in what is still wanted of a batch."""
+        room = SAMPLE - len(self._correct)
+        if room > 0:
+            self._batches.append(Batch(batch.records[:room], batch.clips[:room]))
+            self._correct += judged.correct[:room].tolist()
+
+    @property
+    def batch(self) -> Batch:
+        """The clips as one batch."""
+        records = [record for batch in self._batches for record in batch.records]
+        return Batch(records, torch.cat([batch.clips for batch in self._batches]))
+
+    @property
+    def accuracy(self) -> float:
+        """The accuracy that the attack left them."""
+        return sum(self._correct) / len(self._correct)
+
+
+def check_attack(cell: Cell, bench: Bench, sample: Sample) -> dict[str, Any]:
+    """Runs the attack with twice the steps, and its single-step form, on a sample of a cell's clips.
 
     Args:
         cell: A white-box or adaptive cell, whose pipeline is both attacked and judged.
         bench: The live objects.
-        batch: Its first batch.
-        clips: Its clean clips (N, C, T, H, W).
-        labels: True classes (N,).
-        judged: What the pipeline decided after the attack proper.
+        sample: The clips; not empty.
 
     Returns:
         `n` and the accuracies `attack`, `doubled`, `single_step` (None where the attack has no such form) on the same clips.
     """
-    count = min(SAMPLE, len(clips))
-    part = Batch(batch.records[:count], batch.clips[:count])
-    attack, pipeline = bench.attack(cell), bench.pipeline(cell)
-    single = getattr(attack, "single_step", lambda: None)()
+    attack, pipeline, batch = bench.attack(cell), bench.pipeline(cell), sample.batch
+    clips, labels = bench.clips(batch)
 
     def accuracy(other: Attack | None) -> float | None:
         if other is None:
             return None
-        made = craft(cell, bench, other, part, clips[:count], labels[:count], full=pipeline.stochastic)
-        return float(judge(cell, bench, pipeline, part, made.clips, labels[:count]).correct.mean())
+        made = craft(cell, bench, other, batch, clips, labels, full=pipeline.stochastic)
+        return float(judge(cell, bench, pipeline, batch, made.clips, labels).correct.mean())
 
+    single = getattr(attack, "single_step", lambda: None)()
     return {
-        "n": count,
-        "attack": float(judged.correct[:count].mean()),
+        "n": len(batch.records),
+        "attack": sample.accuracy,
         "doubled": accuracy(doubled(attack)),
         "single_step": accuracy(single),
     }

@@ -35,7 +35,7 @@ class Grid:
     seed: int = 0
 
     def cells(self) -> list[Cell]:
-        """All cells: clean ones first, then undefended attacks, then defended ones, so that each row finds its neighbours."""
+        """All cells, each once: clean ones first, then undefended attacks, then defended ones."""
         chains = [(), *(chain for chain in self.defenses if chain)]
         transfers = [threat for threat in self.threats if threat.name == "transfer"]
         handed_on = len(chains) > 1
@@ -49,7 +49,7 @@ class Grid:
                     for chain in chains[1:]
                     for threat in self.threats
                 ]
-        return cells
+        return list({str((cell.model, cell.attack, cell.defense, cell.threat)): cell for cell in cells}.values())
 
     def _cell(self, model: Component, **parts: object) -> Cell:
         return Cell(self.dataset, self.split, self.limit, model, seed=self.seed, **parts)  # type: ignore[arg-type]

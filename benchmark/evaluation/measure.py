@@ -47,12 +47,14 @@ def judge(cell: Cell, bench: Bench, pipeline: Pipeline, batch: Batch, clips: Ten
     logits = torch.stack(scores)  # (passes, N, K)
     preds = logits.argmax(dim=2)
     finite = torch.isfinite(logits).all(dim=2)  # a NaN decides nothing, so it is no right answer
+    margins = torch.stack([margin(one, labels) for one in logits])
     best = logits.topk(min(5, logits.shape[2]), dim=2).indices
     return Judgement(
-        correct=((preds == labels) & finite).float().mean(dim=0),
+        # By the margin, as attacks count it: a tie is no decision for the true class.
+        correct=((margins > 0) & finite).float().mean(dim=0),
         pred=preds.mode(dim=0).values,
-        top5=(best == labels[None, :, None]).any(dim=2).float().mean(dim=0),
-        margin=torch.stack([margin(one, labels) for one in logits]).mean(dim=0),
+        top5=((best == labels[None, :, None]).any(dim=2) & finite).float().mean(dim=0),
+        margin=margins.mean(dim=0),
     )
 
 
@@ -84,7 +86,7 @@ def craft(cell: Cell, bench: Bench, attack: Attack, batch: Batch, clips: Tensor,
     if todo.any():
         made[todo] = attack.run(target, clips[todo], labels[todo], rng[todo]).detach()
     norm = linf_norm(made - clips) if attack.norm == "linf" else l2_norm(made - clips)
-    outside = (norm > attack.eps * (1 + 1e-5) + 1e-7) | (made.flatten(1).amin(1) < 0) | (made.flatten(1).amax(1) > 1)
+    outside = ~(norm <= attack.eps * (1 + 1e-5) + 1e-7) | (made.flatten(1).amin(1) < 0) | (made.flatten(1).amax(1) > 1)
     made = Ball(clips, attack.norm, attack.eps).project(made.nan_to_num(0.5))
     if wrong.any():
         harmless = margin(target.logits(made, rng), labels) > 0
@@ -120,8 +122,8 @@ class Measured:
         self._extend("margin", judged.margin, 5)
         if made is None:
             return
-        self._extend("linf", made.linf, 7)
-        self._extend("l2", made.l2, 5)
+        self._extend("linf", made.linf, 10)
+        self._extend("l2", made.l2, 6)
         self._extend("frames", made.frames)
         self._extend("gradients", made.gradients)
         self._extend("queries", made.queries)

@@ -30,7 +30,7 @@ class Request:
     dataset: str = _option("shapes", "Data set spec.")
     root: str | None = _option(None, "Folder of the data set's videos.")
     split: str = _option("test", "Split of the data set.")
-    weights: str | None = _option(None, "Weights of the model: a file, or a shipped name.")
+    weights: str | None = _option(None, "Checkpoint file of the model; random for untrained weights.")
     limit: int | None = _option(None, "Only the first N clips of a fixed class-balanced order; part of the result's identity.")
     seed: int = _option(0, "Seed of every clip's randomness.")
     store: str = _option("vbench-store", "Folder of the results.")
@@ -41,8 +41,11 @@ class Request:
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise InputError("limit", f"{self.limit} is less than 1", "give the number of clips, or leave it out for all")
-        if self.batch_size < 1:
-            raise InputError("batch-size", f"{self.batch_size} is less than 1", "give the number of clips per batch")
+        if not 1 <= self.batch_size <= 65536:
+            raise InputError("batch-size", f"{self.batch_size} is not from 1 to 65536", "give the number of clips per batch")
+        for name in ("model", "attack", "defense", "threat"):
+            if getattr(self, name) and not split_list(getattr(self, name)):
+                raise InputError(name, "is empty", "leave the option out, or name one")
 
     @classmethod
     def merge(cls, given: Mapping[str, Any], grid: Path | None) -> "Request":
@@ -91,7 +94,8 @@ def _read_toml(cls: type[Request], path: Path) -> dict[str, Any]:
         if "list" in kind and isinstance(value, str):
             value = [value]
         wanted = list if "list" in kind else int if "int" in kind else str
-        if not isinstance(value, wanted) or isinstance(value, bool):
+        texts = value if isinstance(value, list) else []
+        if not isinstance(value, wanted) or isinstance(value, bool) or not all(isinstance(one, str) for one in texts):
             raise InputError("grid", f"{path}: {key} is {value!r}", f"it must be a {wanted.__name__}")
         chosen[name] = value
     return chosen

@@ -11,7 +11,7 @@ import torch
 from ..core.errors import InputError
 from .bench import Bench
 from .cell import Cell
-from .checks import check_attack
+from .checks import Sample, check_attack
 from .cost import estimate
 from .grid import Grid
 from .measure import Measured, craft, judge
@@ -97,7 +97,7 @@ def run_cell(cell: Cell, bench: Bench) -> dict[str, Any]:
 
 
 def _measure(cell: Cell, bench: Bench) -> dict[str, Any]:
-    measured, pipeline, evidence = Measured(), bench.pipeline(cell), {}
+    measured, pipeline, sample = Measured(), bench.pipeline(cell), Sample()
     for number, batch in enumerate(bench.batches(cell)):
         clips, labels = bench.clips(batch)
         if cell.attack is None:
@@ -112,8 +112,8 @@ def _measure(cell: Cell, bench: Bench) -> dict[str, Any]:
         )
         judged = judge(cell, bench, pipeline, batch, made.clips, labels)
         measured.add(batch, judged, made)
-        if number == 0 and cell.crafted_on_judged:
-            evidence["check"] = check_attack(cell, bench, batch, clips, labels, judged)
+        sample.add(batch, judged)
+    evidence = {"check": check_attack(cell, bench, sample)} if cell.crafted_on_judged and measured.records else {}
     failed = [{"id": failure.record.id, "reason": failure.reason} for failure in bench.failures(cell)]
     if not measured.records:
         raise InputError("dataset", f"none of {len(failed)} clips could be decoded", f"the first: {failed[0]['reason']}")

@@ -36,7 +36,7 @@ def interval(correct: Sequence[float], groups: Sequence[str], confidence: float 
         return wilson(mean, len(values), confidence)
     sums = np.array([(values[names == kind] - mean).sum() for kind in kinds])
     count = len(kinds)
-    if count == 1 or not sums.any():
+    if count == 1 or np.allclose(sums, 0):
         return wilson(mean, count, confidence)
     half = stats.t.ppf(0.5 + confidence / 2, count - 1) * np.sqrt(count / (count - 1) * (sums**2).sum()) / len(values)
     return max(0.0, float(mean - half)), min(1.0, float(mean + half))

@@ -76,11 +76,14 @@ class Store:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    text = path.read_text(encoding="utf-8")
     try:
-        cell = json.loads(text)
+        cell = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise InputError("store", f"cannot read {path}: {error.strerror or error}") from None
     except ValueError as error:
         raise InputError("store", f"{path} is not JSON: {error}") from None
-    if not isinstance(cell, dict) or cell.get("schema") != SCHEMA:
-        raise InputError("store", f"{path} has another schema than {SCHEMA}", "use the vbench version that wrote it")
+    if not isinstance(cell, dict) or cell.get("schema") != SCHEMA or not cell.keys() >= {"cell", "spec", "status", "clips"}:
+        raise InputError("store", f"{path} is no cell of schema {SCHEMA}", "use the vbench version that wrote it")
     return cell

@@ -21,6 +21,7 @@ CELL_COLUMNS = [
     "dataset",
     "split",
     "limit",
+    "manifest_sha256",
     "model",
     "weights_sha256",
     "kind",
@@ -132,8 +133,9 @@ def _place(spec: Mapping[str, Any], **other: Any) -> tuple[Any, ...]:
     seen = dict(spec) | other
     threat = str(seen["threat"]).partition(":")[0]
     clean = seen["kind"] == "clean"
-    shared = ("dataset", "split", "limit", "manifest_sha256", "model", "weights_sha256", "defense", "seed", "kind")
-    return (*(seen[key] for key in shared), *(() if clean else (seen["attack"], threat)))
+    shared = ("protocol", "dataset", "split", "limit", "manifest_sha256", "model", "weights_sha256", "defense", "seed", "kind")
+    made_by = {part: version for part, version in seen["versions"].items() if part not in ("attack", "source")}
+    return (*(seen[key] for key in shared), str(seen["input"]), str(made_by), *(() if clean else (seen["attack"], threat)))
 
 
 def _compare(
@@ -154,12 +156,10 @@ def _compare(
     )
     row["flags"] = " ".join([*row["flags"].split(), *flags])
     if clean is not None:
-        # Success rate among the clips that the same pipeline gets right without attack, in most passes.
-        right = {
-            one for one, share in zip(stored[clean]["clips"]["id"], stored[clean]["clips"]["correct"], strict=True) if share > 0.5
-        }
-        kept = [share for one, share in zip(cell["clips"]["id"], cell["clips"]["correct"], strict=True) if one in right]
-        row["asr"] = 1 - float(np.mean(kept)) if kept else None
+        # What the attack took of the clips that the same pipeline gets right without it, in most passes.
+        right = {one: share for one, share in _shares(stored[clean]) if share > 0.5}
+        kept = sum(share for one, share in _shares(cell) if one in right)
+        row["asr"] = max(0.0, 1 - kept / sum(right.values())) if right else None
 
 
 def _shares(cell: Mapping[str, Any]) -> list[tuple[str, float]]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import sys
 import time
 from dataclasses import asdict, replace
@@ -49,6 +50,7 @@ def train_tiny(
         InputError: A spec is wrong, a video cannot be read, or the training diverges.
     """
     started = time.monotonic()
+    _check_folder(out)
     component, data = resolve("model", model, weights=f"random-{seed}"), resolve("dataset", dataset)
     if "preset" not in component.values:
         raise InputError("model", f"{component.entry.name} has no presets", "choose one that has, such as tsm")
@@ -69,6 +71,16 @@ def train_tiny(
     if progress:
         print(f"wrote {path} and {zoo.card_path(path).name}", file=sys.stderr)
     return path
+
+
+def _check_folder(out: Path) -> None:
+    """Learns before the training whether its result can be written."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError("out", f"{out} cannot be made: {error.strerror}") from None
+    if not os.access(out, os.W_OK):
+        raise InputError("out", f"{out} cannot be written")
 
 
 def read_clips(records: list[ClipRecord], spec: InputSpec) -> tuple[Tensor, Tensor]:
@@ -118,8 +130,11 @@ def write_checkpoint(model: Model, card: dict[str, Any], path: Path) -> None:
     A run that is killed in between leaves a card whose hash does not fit, which loading refuses.
 
     Raises:
-        OSError: The folder cannot be written.
+        InputError: The folder cannot be written, or the disk is full.
     """
     state = {key: value.detach().cpu().contiguous() for key, value in model.net.state_dict().items()}
-    write_atomically(path, save(state))
-    write_atomically(zoo.card_path(path), json.dumps(card | {"sha256": sha256(path)}, indent=2) + "\n")
+    try:
+        write_atomically(path, save(state))
+        write_atomically(zoo.card_path(path), json.dumps(card | {"sha256": sha256(path)}, indent=2) + "\n")
+    except OSError as error:
+        raise InputError("out", f"cannot write {path}: {error.strerror or error}") from None
