@@ -71,6 +71,7 @@ def test_the_main_job(world, tmp_path):
     store = tmp_path / "store"
     first = vbench(*RUN, "--attack", "pgd:eps=60/255,steps=5", "--defense", "shuffle", "--store", store, cwd=world)
     assert first.returncode == 0, first.stderr
+    assert "full strength" in first.stdout
     for word in ("white-box", "oblivious", "adaptive", "top-1", "95 %", "shuffle", "100.0"):
         assert word in first.stdout
     assert "[1/5]" in first.stderr and "[5/5]" in first.stderr
