@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from robustvideo.benchmark.cli.main import main
+from robustvideo.benchmark.cli.view import short_names
 
 MODEL = """
 import torch
@@ -213,3 +214,16 @@ def test_help_reads_well(world):
     shown = vbench("show", "pgd", cwd=world).stdout
     assert "Madry" in shown and "4/255" in shown and "fraction of the pixel range" in shown
     assert "pgd" in vbench("list", "attack", cwd=world).stdout
+
+
+def test_rows_that_differ_look_different():
+    specs = [
+        "none",
+        "pgd:norm=linf,eps=2/255",
+        "pgd:norm=linf,eps=4/255",
+        "a.py:X:k=1",
+        "shuffle:h1=3+jpeg:q=1",
+        "shuffle:h1=3+jpeg:q=2",
+    ]
+    shown = ["none", "pgd:eps=2/255", "pgd:eps=4/255", "a.py:X:k=1", "shuffle+jpeg:q=1", "shuffle+jpeg:q=2"]
+    assert list(short_names(specs).values()) == shown

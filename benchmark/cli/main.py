@@ -16,8 +16,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for verb in (run.run, listing.list_components, listing.show, train.train, leaderboard.leaderboard):
-    name = {"list_components": "list"}.get(verb.__name__, verb.__name__)
-    app.command(name)(verb)
+    paragraphs = [" ".join(part.split()) for part in (verb.__doc__ or "").split("\n\n")]
+    app.command(verb.__name__.partition("_")[0], help="\n\n".join(paragraphs))(verb)
 
 
 def main() -> None:

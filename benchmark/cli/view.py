@@ -24,18 +24,19 @@ def print_rows(table: pd.DataFrame, json: bool) -> None:
     for name in ("top-1 %", "95 % interval", "success %"):
         shown.add_column(name, justify="right", no_wrap=True)
     shown.add_column("flags", overflow="fold", style="yellow")
+    names = {column: short_names(table[column].tolist()) for column in ("model", "attack", "defense")}
     for row in table.to_dict("records"):
-        shown.add_row(*_cells(row))
+        shown.add_row(*_cells(row, names))
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)
     console.print(shown)
 
 
-def _cells(row: dict[Any, Any]) -> list[str]:
-    attack = "clean" if row["kind"] == "clean" else short(row["attack"])
-    threat = "-" if row["kind"] == "clean" else row["threat"]
-    names = [escape(text) for text in (short(row["model"]), attack, short(row["defense"]), threat)]
+def _cells(row: dict[Any, Any], short: dict[str, dict[str, str]]) -> list[str]:
+    model, attack, defense = (short[column][row[column]] for column in ("model", "attack", "defense"))
+    attack, threat = ("clean", "-") if row["kind"] == "clean" else (attack, row["threat"])
+    names = [escape(text) for text in (model, attack, defense, threat)]
     if row["status"] != "ok":
         return [*names, "!", "", "", escape(f"failed: {row['error']}")]
     asr = row["asr"]
@@ -44,9 +45,28 @@ def _cells(row: dict[Any, Any]) -> list[str]:
     return [*names, f"{100 * row['top1']:.1f}", interval, success, escape(row["flags"])]
 
 
-def short(spec: str) -> str:
-    """A canonical spec as people read it: the name, and the parameters that matter are in the caption and in the files."""
-    return "+".join(link.partition(":")[0] if ".py:" not in link else link for link in spec.split("+"))
+def short_names(specs: list[str]) -> dict[str, str]:
+    """Canonical specs as people read them: the name, and the parameters in which entries of one name differ.
+
+    The whole specs stand below the table and in the files.
+    """
+    alike: dict[str, list[str]] = {}
+    for spec in dict.fromkeys(specs):
+        alike.setdefault("+".join(_name(link) for link in spec.split("+")), []).append(spec)
+    names = {}
+    for name, same in alike.items():
+        for spec in same:
+            own = [pair for pair in _pairs(spec) if not all(pair in _pairs(other) for other in same)]
+            names[spec] = f"{name}:{','.join(own)}" if own else name
+    return names
+
+
+def _name(link: str) -> str:
+    return link if ".py:" in link else link.partition(":")[0]
+
+
+def _pairs(spec: str) -> list[str]:
+    return [pair for link in spec.split("+") for pair in link.removeprefix(_name(link)).lstrip(":").split(",") if pair]
 
 
 def _title(table: pd.DataFrame) -> str:

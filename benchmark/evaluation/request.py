@@ -34,7 +34,9 @@ class Request:
     limit: int | None = _option(None, "Only the first N clips of a fixed class-balanced order; part of the result's identity.")
     seed: int = _option(0, "Seed of every clip's randomness.")
     store: str = _option("vbench-store", "Folder of the results.")
-    reuse: str = _option("missing", "Stored results: missing (compute what is not there), never, always, only-cache.")
+    reuse: str = _option(
+        "missing", "Stored results: missing (compute absent and failed cells), never, always (keep failed), only-cache."
+    )
     device: str = _option("auto", "auto, cpu, cuda, cuda:1 ...")
     batch_size: int = _option(32, "Clips per batch; results do not depend on it.")
 
