@@ -4,6 +4,7 @@ The bare loop is k passes forward and backward to the input of the same module o
 attack the same model and clips with the same steps, step size and budget; the accuracy that each leaves is printed.
 """
 
+import copy
 import sys
 
 import torch
@@ -69,7 +70,10 @@ def peers(model: Model, clips: Tensor, labels: Tensor, steps: int, runs: int) ->
     step = EPS / 4
     theirs = torchattacks.PGD(model, eps=EPS, alpha=step, steps=steps, random_start=True)
     shape, classes = tuple(clips.shape[1:]), model.classes
-    wrapped = PyTorchClassifier(model, torch.nn.CrossEntropyLoss(), shape, classes, clip_values=(0, 1), device_type="cpu")
+    # Its own copy: ART's wrapper changes the model, and everybody's times with it.
+    wrapped = PyTorchClassifier(
+        copy.deepcopy(model), torch.nn.CrossEntropyLoss(), shape, classes, clip_values=(0, 1), device_type="cpu"
+    )
     settings = dict(eps=EPS, eps_step=step, max_iter=steps, num_random_init=1, batch_size=len(clips), verbose=False)
     art = ProjectedGradientDescentPyTorch(wrapped, **settings)
     arrays = clips.numpy(), torch.nn.functional.one_hot(labels, classes).numpy()
