@@ -3,7 +3,7 @@
 from .bench import Bench
 from .cell import Cell
 from .checks import SAMPLE, doubled
-from .measure import PASSES
+from .measure import passes
 
 GRADIENT = 3
 """A forward and backward pass costs about three forward ones."""
@@ -12,7 +12,7 @@ GRADIENT = 3
 def estimate(cell: Cell, bench: Bench) -> int:
     """Forward passes that a cell will take; the attack of an oblivious cell is made by its undefended neighbour."""
     clips, pipeline = len(bench.records(cell)), bench.pipeline(cell)
-    work = clips * pipeline.draws * (PASSES if pipeline.stochastic else 1)
+    work = clips * pipeline.draws * passes(cell, pipeline)
     if cell.attack is None or cell.threat is None or cell.threat.name == "oblivious":
         return work
     attack = bench.attack(cell)

@@ -16,7 +16,10 @@ from .cell import Cell
 from .threat import CountedTarget, Pipeline
 
 PASSES = 10
-"""Fresh passes over which a random pipeline's decisions are averaged (facts: one pass misjudges randomised models)."""
+"""Fresh passes over which a random pipeline's decisions on adversarial clips are averaged: one pass misjudges it."""
+
+CLEAN_PASSES = 3
+"""The same for clean clips, where draws hardly differ and nobody gains from a lucky one."""
 
 
 @dataclass
@@ -36,10 +39,15 @@ class Judgement:
     margin: Tensor
 
 
+def passes(cell: Cell, pipeline: Pipeline) -> int:
+    """How many times a cell's clips are judged."""
+    return (PASSES if cell.attack else CLEAN_PASSES) if pipeline.stochastic else 1
+
+
 def judge(cell: Cell, bench: Bench, pipeline: Pipeline, batch: Batch, clips: Tensor, labels: Tensor) -> Judgement:
-    """Asks the deployed pipeline afresh: once where it is deterministic, PASSES times with fresh draws where it is random."""
+    """Asks the deployed pipeline afresh: once where it is deterministic, several times with fresh draws where it is random."""
     rng = ClipRandom.for_clips(batch.ids, cell.seed, f"judge {cell.defense_text}", bench.device)
-    count = PASSES if pipeline.stochastic else 1
+    count = passes(cell, pipeline)
     scores = []
     for _ in range(count):
         scores.append(pipeline.decide(clips, rng))
