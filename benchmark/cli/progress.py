@@ -1,6 +1,7 @@
 """The progress bar of a run, on stderr."""
 
 import sys
+from itertools import accumulate
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,7 @@ class RunProgress:
 
     def plan(self, work: list[int], names: list[str]) -> None:
         """Sets the estimated work per cell."""
-        self._ends = [sum(work[: number + 1]) for number in range(len(work))]
+        self._ends = list(accumulate(work))
         self._names = names
         self._bar.update(self._task, total=max(1, sum(work)), description=names[0])
 

@@ -4,9 +4,7 @@ from .bench import Bench
 from .cell import Cell
 from .checks import SAMPLE, doubled
 from .measure import passes
-
-GRADIENT = 3
-"""A forward and backward pass costs about three forward ones."""
+from .threat import GRADIENT_COST
 
 
 def estimate(cell: Cell, bench: Bench) -> int:
@@ -17,6 +15,6 @@ def estimate(cell: Cell, bench: Bench) -> int:
         return work
     attack = bench.attack(cell)
     eot = cell.threat.eot if pipeline.stochastic else 1
-    steps = GRADIENT * eot * getattr(attack, "steps", 1) * getattr(attack, "restarts", 1)
+    steps = GRADIENT_COST * eot * getattr(attack, "steps", 1) * getattr(attack, "restarts", 1)
     sample = min(SAMPLE, clips) if cell.crafted_on_judged and doubled(attack) else 0
     return work + steps * (clips + 2 * sample)

@@ -1,7 +1,6 @@
 """The tidy tables, made from stored cells: `cells.csv`, one row per cell, and `clips.csv`, one row per cell and clip."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,11 +68,8 @@ def clips_table(cells: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """One row per cell and clip, columns CLIP_COLUMNS; clips that could not be decoded have an error and no numbers."""
     frames = []
     for cell in cells:
-        clips = cell["clips"]
-        if clips:
-            names = {"id": "clip"}
-            wanted = {names.get(key, key): value for key, value in clips.items() if names.get(key, key) in CLIP_COLUMNS}
-            frames.append(pd.DataFrame(wanted).assign(cell=cell["cell"]))
+        if cell["clips"]:
+            frames.append(pd.DataFrame(cell["clips"]).rename(columns={"id": "clip"}).assign(cell=cell["cell"]))
         if cell.get("failed"):
             failed = pd.DataFrame(cell["failed"]).rename(columns={"id": "clip", "reason": "error"})
             frames.append(failed.assign(cell=cell["cell"]))
@@ -93,7 +89,7 @@ def write_tables(store: Store) -> None:
         write_atomically(store.folder / "cells.csv", cells_table(cells).to_csv(index=False))
         write_atomically(store.folder / "clips.csv", clips_table(cells).to_csv(index=False))
     except OSError as error:
-        raise InputError("store", f"cannot write the tables in {Path(store.folder)}: {error.strerror or error}") from None
+        raise InputError("store", f"cannot write the tables in {store.folder}: {error.strerror or error}") from None
 
 
 def _row(cell: Mapping[str, Any]) -> dict[str, Any]:

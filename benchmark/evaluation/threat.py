@@ -20,6 +20,9 @@ from ..core.rng import ClipRandom
 from ..core.specs import Spec
 
 THREATS = ("white-box", "oblivious", "adaptive", "transfer")
+GRADIENT_COST = 3
+"""A forward and backward pass costs about three forward ones: the unit of progress, not of results."""
+
 _EOT = Field("eot", "int", 1, low=1)
 
 
@@ -145,5 +148,5 @@ class CountedTarget:
         logits = self._pipeline.scorer(clips, rng)
         value = loss(logits, labels)
         (grad,) = torch.autograd.grad(value.sum(), clips)
-        self._tick(3 * len(clips))  # a forward and backward pass costs about three forward ones
+        self._tick(GRADIENT_COST * len(clips))
         return Gradient(grad, value.detach(), logits.detach())
