@@ -23,7 +23,7 @@ def toy(count, seed):
 
 
 def fresh():
-    return build_model(resolve("model", "tsm:frames=4,weights=random"), "none", "ab")
+    return build_model(resolve("model", "tsm:frames=2,size=32,weights=random"), "none", "ab")
 
 
 def run(recipe=QUICK, **options):

@@ -1,19 +1,13 @@
 """TSM against its definition, torchvision, and the answers of the authors' and mmaction2's code."""
 
-import importlib.util
-import json
-from pathlib import Path
-
 import pytest
 import torch
-import torch.nn.functional as F
 import torchvision
+from oracles import check_oracle
 from robustvideo.benchmark.core.registry import resolve
 from robustvideo.benchmark.models.build import build_model
 from robustvideo.benchmark.models.resnet import ResNet
 from robustvideo.benchmark.models.tsm import TSMNet, shift
-
-ORACLES = Path(__file__).resolve().parents[2] / "shared" / "oracles"
 
 
 def literal_shift(features, frames):
@@ -87,23 +81,4 @@ def test_gradient_reaches_every_frame_and_order_matters():
 
 @pytest.mark.parametrize("name", ["tsm-mit-r50", "tsm-mmaction2"])
 def test_published_code_gives_the_same_answers(name, tmp_path):
-    if not (ORACLES / f"{name}.json").is_file():
-        pytest.skip(f"no oracle figures in {ORACLES}")
-    spec = importlib.util.spec_from_file_location("oracle_rule", ORACLES / "rule.py")
-    rule = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(rule)
-    oracle = json.loads((ORACLES / f"{name}.json").read_text())
-    state = {f"module.{key}": rule.tensor(key, *entry) for key, entry in oracle["state_dict"].items()}
-    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "checkpoint.pth")
-    wanted = torch.tensor(oracle["logits"])
-    component = resolve("model", f"tsm:preset=r50,weights={tmp_path}/checkpoint.pth")
-    model = build_model(component, "none", [str(number) for number in range(len(wanted))])
-
-    clip = rule.clip(oracle["input_shape"])[None].requires_grad_()
-    logits = model.net(clip)
-    difference = float((logits[0] - wanted).detach().abs().max())
-    (grad,) = torch.autograd.grad(F.cross_entropy(logits, torch.tensor([oracle["loss_label"]])), clip)
-    sums = float(grad.abs().sum()) / oracle["input_grad_abs_sum"], float(grad.norm()) / oracle["input_grad_l2"]
-    print(f"{name}: largest logit difference {difference:.1e}, gradient sums {sums[0]:.6f} and {sums[1]:.6f} of the oracle's")
-    assert difference <= 1e-4 * max(1.0, float(wanted.abs().max()))
-    assert sums == pytest.approx((1, 1), rel=1e-3)
+    check_oracle(name, "tsm:preset=r50", tmp_path)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from .errors import InputError
 from .losses import Loss
 from .rng import ClipRandom
 
@@ -20,19 +21,29 @@ class InputSpec:
         frames: Frames T of a clip.
         size: Height and width of the square crop, pixels.
         short_side: Length that the short side is resized to before the centre crop, pixels.
-        sampler: `uniform` (TSN: centre frame of T equal segments) or `dense` (T frames, `interval` apart, centred).
+        sampler: `uniform` (TSN: centre frame of T equal segments), `midpoints` (PySlowFast: middles of T rounded intervals),
+            `linspace` (T frames from the first to the last) or `dense` (T frames, `interval` apart, centred).
         interval: Distance of dense frames, in frames.
         mean: Per-channel mean, RGB, in [0, 1].
         std: Per-channel standard deviation, RGB, in [0, 1].
+        rate: Frames per second that `interval` counts in; 0 counts the video's own frames.
+        resize: `antialias` (PIL's bilinear), `bilinear` (OpenCV's, without antialiasing) or `stretch` (torchvision's 112-pixel
+            models: to short_side x `long_side` whatever the aspect, without antialiasing).
+        long_side: Width after `stretch`, pixels.
+        channels: Order in which the network wants the channels; clips, `mean` and `std` are always RGB.
     """
 
     frames: int
     size: int
     short_side: int
-    sampler: Literal["uniform", "dense"] = "uniform"
+    sampler: Literal["uniform", "midpoints", "linspace", "dense"] = "uniform"
     interval: int = 1
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    rate: float = 0.0
+    resize: Literal["antialias", "bilinear", "stretch"] = "antialias"
+    long_side: int = 0
+    channels: Literal["RGB", "BGR"] = "RGB"
 
 
 class Model(nn.Module):
@@ -65,8 +76,18 @@ class Model(nn.Module):
         self.register_buffer("shift", -mean / std, persistent=False)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Logits (N, K) of clips (N, 3, T, H, W)."""
+        """Logits (N, K) of clips (N, 3, T, H, W).
+
+        Raises:
+            InputError: The clips have another shape than `input` says.
+        """
+        wanted = (3, self.input.frames, self.input.size, self.input.size)
+        if clips.dim() != 5 or tuple(clips.shape[1:]) != wanted:
+            expected = ", ".join(map(str, wanted))
+            raise InputError(f"model {self.name}: clips", f"their shape is {tuple(clips.shape)}", f"it must be (N, {expected})")
         clips = torch.addcmul(self.shift, clips, self.scale)  # (clips - mean) / std in one pass over memory
+        if self.input.channels == "BGR":
+            clips = clips.flip(1)
         return self.net(clips.transpose(1, 2) if self.layout == "NTCHW" else clips)
 
 

@@ -3,17 +3,21 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from ..core.errors import InputError
 from ..core.files import sha256
 from ..core.interfaces import InputSpec, Model
 from . import zoo
 from .layouts import Layout, Sibling, fit
+from .published import Located, locate
 from .weights import load_state
+
+TINY_INPUT = InputSpec(frames=8, size=64, short_side=64, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+"""What every tiny preset takes: the same, so that an attack can be carried from one to another."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,32 @@ class Preset:
         about: What it is, for messages: `a ResNet-50`.
         make: Builds the untrained network for K classes.
         input: What it takes.
+        frames_step: The number of frames must be a multiple of it.
+        fixed: Whether frames and size must be those of `input`.
     """
 
     about: str
     make: Callable[[int], nn.Module]
     input: InputSpec
+    frames_step: int = 1
+    fixed: bool = False
+
+    def sized(self, owner: str, frames: int | None, size: int | None) -> InputSpec:
+        """The input with other frames or another crop, None standing for the preset's; the short side grows in proportion.
+
+        Raises:
+            InputError: The network does not take them; `owner` names it.
+        """
+        own = self.input
+        frames, size = frames or own.frames, size or own.size
+        if self.fixed and (frames, size) != (own.frames, own.size):
+            problem = f"it takes {own.frames} frames of {own.size} pixels, not {frames} of {size}"
+            raise InputError(owner, problem, "leave frames and size out, or choose another preset")
+        if frames % self.frames_step:
+            raise InputError(
+                f"{owner}: frames", f"{frames} is not a multiple of {self.frames_step}", f"write frames={own.frames}"
+            )
+        return replace(own, frames=frames, size=size, short_side=round(own.short_side * size / own.size))
 
 
 @dataclass(frozen=True)
@@ -51,39 +76,71 @@ class Family:
     head: str = "fc"
     layout: Literal["NCTHW", "NTCHW"] = "NCTHW"
 
-    def build(self, preset: str, weights: str, frames: int, dataset: str, classes: Sequence[str]) -> Model:
+    def build(
+        self,
+        preset: str,
+        weights: str,
+        dataset: str,
+        classes: Sequence[str],
+        frames: int | None = None,
+        size: int | None = None,
+    ) -> Model:
         """The model in eval mode.
 
         Args:
             preset: Name of a preset.
-            weights: `auto` (the shipped file), `random`, `random-<seed>`, or a checkpoint file.
-            frames: Frames T of a clip.
+            weights: `auto` (the shipped file), `random`, `random-<seed>`, or what `published.locate` takes.
             dataset: Name of the data set, by which `auto` finds its file.
             classes: Its class names.
+            frames: Frames T of a clip; None for the preset's.
+            size: Height and width of the crop, pixels; None for the preset's.
 
         Raises:
-            InputError: The weights are not there, cannot be read, or do not fit.
+            InputError: The weights are not there, cannot be read, or do not fit; or frames or size do not.
         """
-        size = self.presets[preset]
+        chosen = self.presets[preset]
+        spec = chosen.sized(f"model {self.name}:preset={preset}", frames, size)
         seed = random_seed(weights)
-        net = untrained(lambda: size.make(len(classes)), seed or 0)
-        model = Model(net, replace(size.input, frames=frames), len(classes), self.layout)
-        model.card = {"model": self.name, "preset": preset, "paper": self.paper, "weights": weights}
+        net = untrained(lambda: chosen.make(len(classes)), seed or 0)
+        card: dict[str, Any] = {"model": self.name, "preset": preset, "paper": self.paper, "weights": weights}
+        digest = ""
         if seed is None:
-            path, card = zoo.find(self.name, preset, dataset) if weights == "auto" else (Path(weights).expanduser(), {})
-            self._load(net, path, preset)
-            model.weights_sha256 = sha256(path)
-            model.card |= card
+            if weights == "auto":
+                path, shipped = zoo.find(self.name, preset, dataset)
+                found, card = Located(path), card | shipped
+            else:
+                found = locate(weights, self.name)
+            spec = self._load(net, found, preset, classes, spec)
+            digest = sha256(found.path)
+        model = Model(net, spec, len(classes), self.layout)
+        model.card, model.weights_sha256 = card, digest
         return model.eval()
 
-    def _load(self, net: nn.Module, path: Path, preset: str) -> None:
+    def _load(self, net: nn.Module, found: Located, preset: str, classes: Sequence[str], spec: InputSpec) -> InputSpec:
+        """Loads a file and gives the input that belongs to it."""
         where = f"model {self.name}: weights"
         siblings = [
-            Sibling(f"{self.name}:preset={name}", other.about, other.make)
+            Sibling(name, f"{self.name}:preset={name}", other.about, other.make)
             for name, other in self.presets.items()
             if name != preset
         ]
-        fit(net, load_state(path, where), where, self.head, self.layouts, siblings)
+        layout = fit(net, load_state(found.path, where), where, self.head, self.layouts, siblings, preset)
+        if layout:
+            spec = replace(spec, **layout.input)
+        if found.checkpoint:
+            spec = replace(spec, **found.checkpoint.input)
+            if found.checkpoint.labels == "sorted":
+                _unsort(net.get_submodule(self.head), classes)
+        return spec
+
+
+def _unsort(head: nn.Module, classes: Sequence[str]) -> None:
+    """Moves the rows of a classifier from sorted class names to the data set's order."""
+    place = {name: row for row, name in enumerate(sorted(classes))}
+    rows = [place[name] for name in classes]
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.copy_(parameter[rows].clone())
 
 
 def random_seed(weights: str) -> int | None:

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +23,18 @@ class Layout:
         marker: Regular expression; the layout is this one where some key matches.
         rename: Pairs (regular expression, replacement), applied to each key in order.
         drop: Regular expression of keys that the network does not need; empty drops none.
+        convert: Tensor work after the renaming, such as squeezing kernels or folding a norm away; takes and gives a state.
+        input: What the code base's inputs have that the preset's do not, such as mean and std; fields of `InputSpec`.
+        presets: The presets whose networks compute what the code base computes; empty for all. Equal shapes do not tell it.
     """
 
     name: str
     marker: str
-    rename: tuple[tuple[str, str], ...]
+    rename: tuple[tuple[str, str], ...] = ()
     drop: str = ""
+    convert: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict
+    input: Mapping[str, Any] = field(default_factory=dict)
+    presets: tuple[str, ...] = ()
 
     def matches(self, state: Mapping[str, Tensor]) -> bool:
         """Whether a checkpoint has this layout."""
@@ -42,7 +49,7 @@ class Layout:
             for pattern, replacement in self.rename:
                 key = re.sub(pattern, replacement, key)
             renamed[key] = value
-        return renamed
+        return self.convert(renamed)
 
 
 @dataclass(frozen=True)
@@ -50,11 +57,13 @@ class Sibling:
     """Another preset of the same architecture, to recognise a file that belongs to it.
 
     Attributes:
+        preset: Its name, such as `r50`.
         spec: How to ask for it, such as `tsm:preset=r50`.
         about: What it is, such as `a ResNet-50`.
         make: Builds it for K classes.
     """
 
+    preset: str
     spec: str
     about: str
     make: Callable[[int], nn.Module]
@@ -67,7 +76,8 @@ def fit(
     head: str,
     layouts: Sequence[Layout] = (),
     siblings: Sequence[Sibling] = (),
-) -> None:
+    preset: str = "",
+) -> Layout | None:
     """Loads a checkpoint into a network; nothing may be missing or left over but `OPTIONAL` keys.
 
     Args:
@@ -75,25 +85,34 @@ def fit(
         state: The checkpoint's tensors under its author's names.
         where: The argument, for messages.
         head: Name of the classifier, such as `fc`.
-        layouts: Code bases whose names are understood beside our own.
+        layouts: Code bases whose names are understood beside our own; the first that matches counts.
         siblings: Presets that the file may belong to instead.
+        preset: The network's own preset.
+
+    Returns:
+        The layout of the file; None where it is our own.
 
     Raises:
         InputError: The file belongs to another preset, has another number of classes, or is of another architecture.
     """
     layout = next((layout for layout in layouts if layout.matches(state)), None)
-    state = layout.translate(state) if layout else dict(state)
+    allowed = layout.presets if layout else ()
+    try:
+        state = layout.translate(state) if layout else dict(state)
+    except (KeyError, RuntimeError, ValueError) as error:  # tensor work on a file that only looks like the layout
+        raise InputError(where, f"the checkpoint looks like {layout.name if layout else ''} but does not fit: {error}") from None
     own = net.state_dict()
     problems = _problems(own, state, head)
-    if problems:
-        _name_sibling(state, where, head, siblings)
-        raise InputError(where, "the checkpoint does not fit: " + "; ".join(problems))
+    if problems or allowed and preset not in allowed:
+        _name_sibling(state, where, head, [one for one in siblings if not allowed or one.preset in allowed])
+        raise InputError(where, "the checkpoint does not fit: " + ("; ".join(problems) or f"it is for {' or '.join(allowed)}"))
     for key in (key for key in own if key.startswith(f"{head}.")):
         given, wanted = state[key].shape[0], own[key].shape[0]
         if given != wanted:
             raise InputError(where, f"the checkpoint has {given} classes, the data set has {wanted}")
     kept = {key: state.get(key, value) for key, value in own.items()}
     net.load_state_dict(kept)
+    return layout
 
 
 def _problems(own: Mapping[str, Tensor], state: Mapping[str, Tensor], head: str) -> list[str]:

@@ -11,14 +11,14 @@ from torchvision.models.resnet import Bottleneck
 from ..core.interfaces import InputSpec, Model
 from ..core.params import param
 from ..core.registry import register
-from .family import Family, Preset
+from .family import TINY_INPUT, Family, Preset
+from .folding import conv_bn
 from .layouts import Layout
-from .resnet import MMACTION, R50, R101, ResNet, conv_bn
+from .resnet import MMACTION, R50, R101, ResNet
 
 TINY_WIDTH, TINY_LAYERS, TINY_DROPOUT = 8, (1, 1, 1), 0.2
 
 _FULL_INPUT = InputSpec(frames=8, size=224, short_side=256)
-_TINY_INPUT = InputSpec(frames=8, size=64, short_side=64, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 
 _MIT = Layout(
     "mit-han-lab/temporal-shift-module",
@@ -113,7 +113,7 @@ FAMILY = Family(
     name="tsm",
     paper="Lin, Gan, Han: TSM, Temporal Shift Module for Efficient Video Understanding, ICCV 2019",
     presets={
-        "tiny": Preset("a tiny ResNet", lambda classes: TSMNet(classes, TINY_WIDTH, TINY_LAYERS, TINY_DROPOUT), _TINY_INPUT),
+        "tiny": Preset("a tiny ResNet", lambda classes: TSMNet(classes, TINY_WIDTH, TINY_LAYERS, TINY_DROPOUT), TINY_INPUT),
         "r50": Preset("a ResNet-50", lambda classes: TSMNet(classes, layers=R50), _FULL_INPUT),
         "r101": Preset("a ResNet-101", lambda classes: TSMNet(classes, layers=R101), _FULL_INPUT),
     },
@@ -130,8 +130,11 @@ class TSM:
     version: ClassVar[int] = 1
 
     preset: str = param("tiny", help="size of the network", choices=("tiny", "r50", "r101"))
-    frames: int = param(8, help="frames of a clip; checkpoints come for 8 and 16", low=1)
-    weights: str = param("auto", help="auto (shipped), random, random-<seed> or a checkpoint file", identity=False)
+    frames: int | None = param(None, help="frames of a clip; none: the preset's", low=1)
+    size: int | None = param(None, help="height and width of the crop; none: the preset's", low=32)
+    weights: str = param(
+        "auto", help="auto (shipped), random, random-<seed>, or a checkpoint: file, URL or published name", identity=False
+    )
 
     def build(self, dataset: str, classes: Sequence[str]) -> Model:
         """The model with its weights, in eval mode.
@@ -139,4 +142,4 @@ class TSM:
         Raises:
             InputError: The weights cannot be read or do not fit.
         """
-        return FAMILY.build(self.preset, self.weights, self.frames, dataset, classes)
+        return FAMILY.build(self.preset, self.weights, dataset, classes, self.frames, self.size)
