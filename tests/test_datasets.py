@@ -1,5 +1,7 @@
 """Manifests, class folders, selection: what a user writes, what comes out, and what a slip is told."""
 
+from dataclasses import replace
+
 import pytest
 from PIL import Image
 from robustvideo.benchmark.core.errors import InputError
@@ -7,7 +9,7 @@ from robustvideo.benchmark.core.interfaces import ClipRecord
 from robustvideo.benchmark.core.registry import resolve
 from robustvideo.benchmark.data.folder import Folder
 from robustvideo.benchmark.data.manifest import Manifest
-from robustvideo.benchmark.data.selection import balanced, manifest_sha256
+from robustvideo.benchmark.data.selection import balanced, default_split, manifest_sha256, missing
 
 
 @pytest.fixture
@@ -43,6 +45,16 @@ def test_a_manifest_of_names_a_root_and_no_split(write, tmp_path):
     ]
 
 
+def test_a_manifest_of_parts_of_videos(write, tmp_path):
+    path = write("path,label,id,start,stop,template\na.mp4,0,one,,,\na.mp4,1,two,5,9,\nb,1,three,2,,img_%05d.jpg\n")
+    video, folder = tmp_path / "a.mp4", tmp_path / "b"
+    assert Manifest(path).records("test") == [
+        ClipRecord("one", video, 0, "one"),
+        ClipRecord("two", video, 1, "two", 5, 9),
+        ClipRecord("three", folder, 1, "three", 2, None, "img_%05d.jpg"),
+    ]
+
+
 def test_a_names_file_gives_the_label_order(write):
     names = write("walk\njump\nrun\n", "names.txt")
     assert Manifest(write("path,label\na,run\n"), names=names).records("test")[0].label == 2
@@ -69,6 +81,8 @@ def test_a_names_file_gives_the_label_order(write):
         ("path,label,class\na,0,run\nb,0,walk\n", ["line 3", "'walk'", "'run'"]),
         ("path,label,split\na,0,\n", ["line 2", "split is empty"]),
         ('path,label\n"a,0\n', ["cannot be read"]),
+        ("path,label,start\na,0,-1\n", ["line 2", "start '-1'", "count from 0"]),
+        ("path,label,start,stop\na,0,7,7\n", ["line 2", "stops at frame 7"]),
     ],
 )
 def test_a_slip_in_a_manifest_is_named(write, text, words):
@@ -196,7 +210,18 @@ def test_a_manifest_has_one_name(tmp_path, many):
     many[1].path.mkdir()
     Image.new("L", (2, 2)).save(many[1].path / "1.png")
     names.add(manifest_sha256(many))
-    assert len(names) == 8
+    part = many[2]
+    for change in ({"start": 3}, {"stop": 9}, {"template": "%d.jpg"}):
+        names.add(manifest_sha256([*many[:2], replace(part, **change), *many[3:]]))
+    assert len(names) == 11
+
+
+def test_missing_files_are_found_and_data_sets_have_a_split_of_their_own(tree, tmp_path):
+    root = tree("a/1.mp4", "a/2/1.jpg")
+    there = Folder(root).records("test")
+    gone = ClipRecord("x", tmp_path / "x.mp4", 0, "x")
+    assert missing([gone, *there]) == [gone]
+    assert default_split(Folder(root)) == default_split(object()) == "test"
 
 
 def _rest(record):

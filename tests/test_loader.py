@@ -69,7 +69,7 @@ def test_reasons_are_one_line_and_name_the_file(records):
 
 
 def test_a_foreign_exception_is_a_failure_too(records, monkeypatch):
-    def explode(path, pick):
+    def explode(path, pick, template):
         raise MemoryError("too large")
 
     monkeypatch.setattr(loader.video, "read_frames", explode)
@@ -112,6 +112,8 @@ def test_nothing_gives_nothing():
         (SPEC, 1, 0, "workers"),
         (InputSpec(4, 9, 8), 1, 1, "short side"),
         (InputSpec(0, 8, 8), 1, 1, "frames"),
+        (InputSpec(4, 8, 8, resize="stretch", long_side=7), 1, 1, "long_side"),
+        (InputSpec(4, 8, 8, resize="cubic"), 1, 1, "antialias, bilinear, stretch"),  # type: ignore[arg-type]
     ],
 )
 def test_bad_settings_are_refused_at_the_call(spec, batch_size, workers, word):
@@ -133,7 +135,41 @@ def test_the_transform_is_the_resize_of_pil_and_a_centre_crop(shape):
         assert np.abs(clip[:, t].permute(1, 2, 0).numpy().astype(int) - wanted).max() <= 1
 
 
-def test_frames_that_fit_are_not_touched():
+@pytest.mark.parametrize("resize", ["antialias", "bilinear"])
+def test_frames_that_fit_are_not_touched(resize):
     frames = np.random.default_rng(0).integers(0, 256, (2, 32, 40, 3), dtype=np.uint8)
-    clip = to_input(frames, InputSpec(2, 32, 32))
+    clip = to_input(frames, InputSpec(2, 32, 32, resize=resize))
     assert (clip.permute(1, 2, 3, 0).numpy() == frames[:, :, 4:36]).all()
+
+
+@pytest.mark.parametrize("shape", [(48, 80), (80, 48), (51, 50), (20, 33), (120, 213), (64, 65)])
+def test_bilinear_is_the_resize_of_opencv_and_the_crop_of_mmcv(shape):
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is the oracle")
+    frames = np.random.default_rng(1).integers(0, 256, (3, *shape, 3), dtype=np.uint8)
+    clip = to_input(frames, InputSpec(3, 25, 32, resize="bilinear"))
+    height, width = (int(side * 32 / min(shape) + 0.5) for side in shape)
+    top, left = (height - 25) // 2, (width - 25) // 2
+    for t, frame in enumerate(frames):
+        wanted = cv2.resize(frame, (width, height), interpolation=cv2.INTER_LINEAR)[top : top + 25, left : left + 25]
+        assert np.abs(clip[:, t].permute(1, 2, 0).numpy().astype(int) - wanted).max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(240, 320), (128, 171), (90, 60)])
+def test_stretch_is_torchvision_s_preset_for_video(shape):
+    from torchvision.transforms._presets import VideoClassification
+
+    frames = np.random.default_rng(2).integers(0, 256, (2, *shape, 3), dtype=np.uint8)
+    clip = to_input(frames, InputSpec(2, 112, 128, resize="stretch", long_side=171))
+    preset = VideoClassification(crop_size=(112, 112), resize_size=(128, 171), mean=(0, 0, 0), std=(1, 1, 1))
+    wanted = preset(torch.from_numpy(frames).permute(0, 3, 1, 2)) * 255
+    assert (clip - wanted).abs().max() <= 1.001
+
+
+def test_a_part_of_a_video_is_sampled_as_a_video(records, tmp_path):
+    whole = records[3]
+    part = ClipRecord(whole.id, whole.path, 0, "g", start=2, stop=6)
+    assert read_clip(part, SPEC)[0, :, 0, 0].tolist() == [22, 23, 24, 25]
+    beyond = ClipRecord(whole.id, whole.path, 0, "g", start=4, stop=99)
+    assert read_clip(beyond, SPEC)[0, :, 0, 0].tolist() == [24, 25, 26, 27]
+    with pytest.raises(InputError, match="has 8 frames; the clip is to start at frame 8 and end at 8"):
+        read_clip(ClipRecord(whole.id, whole.path, 0, "g", start=8), SPEC)

@@ -23,7 +23,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def pixels(record):
-    return read_frames(record.path, lambda total: list(range(total)))
+    return read_frames(record.path, lambda total, rate: list(range(total)))
 
 
 @pytest.mark.parametrize("variant", shapes_world.VARIANTS)

@@ -9,10 +9,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from miniature import edited, packed, turned
 from PIL import Image
 from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.data import video
-from robustvideo.benchmark.data.frame_folder import natural
+from robustvideo.benchmark.data.frame_folder import natural, template_pattern
 from robustvideo.benchmark.data.integrity import ClipError
 from robustvideo.benchmark.data.video import count_frames, read_frames
 
@@ -75,7 +76,7 @@ def write(path: Path, count: int, codec: str = "libx264", times=None, options=No
     return path
 
 
-def every(total: int) -> list[int]:
+def every(total: int, rate: float) -> list[int]:
     return list(range(total))
 
 
@@ -98,6 +99,28 @@ def test_every_frame_comes_out_once_and_in_order(tmp_path, name):
     assert [number(frame) for frame in read_frames(path, every)] == list(range(FILES[name]["count"]))
 
 
+def test_packed_b_frames_come_out_in_order(tmp_path):
+    path = packed(write(tmp_path / "plain.avi", 40, codec="mpeg4", b_frames=1), tmp_path / "packed.avi")
+    with av.open(str(path)) as container:
+        times = [frame.pts for frame in container.decode(video=0)]
+    assert times != sorted(times), "the trap: time stamps do not rise"
+    assert [number(frame) for frame in read_frames(path, every)] == list(range(40))
+
+
+@pytest.mark.parametrize("options", [{"bf": "0"}, {"bf": "2", "g": "10"}])
+def test_an_edit_list_decides_which_frames_there_are(tmp_path, options):
+    path = edited(write(tmp_path / "edited.mp4", 40, options=options), start=10, count=20)
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].frames == 40, "the trap: the header counts all frames"
+    assert [number(frame) for frame in read_frames(path, every)] == list(range(10, 30))
+
+
+def test_a_turned_video_comes_out_upright(tmp_path):
+    path = write(tmp_path / "turned.mp4", 3)
+    stored = read_frames(path, every)
+    assert (read_frames(turned(path), every) == stored[:, ::-1].swapaxes(1, 2)).all()
+
+
 @pytest.mark.parametrize("name", ["cfr.mp4", "vfr.mp4", "b_frames.avi"])
 @pytest.mark.parametrize("held", [video.HELD_BYTES, 20_000, 0])
 def test_exactly_the_asked_frames_come_out_in_one_pass_and_in_two(tmp_path, monkeypatch, name, held):
@@ -105,7 +128,7 @@ def test_exactly_the_asked_frames_come_out_in_one_pass_and_in_two(tmp_path, monk
     path = write(tmp_path / name, **FILES[name])
     totals = []
 
-    def pick(total):
+    def pick(total, rate):
         totals.append(total)
         return [39, 0, 17, 17, 4]
 
@@ -113,13 +136,29 @@ def test_exactly_the_asked_frames_come_out_in_one_pass_and_in_two(tmp_path, monk
     assert totals == [40]
 
 
+@pytest.mark.parametrize("name", ["cfr.mp4", "cfr.mkv", "vp9.webm", "b_frames.avi"])
+@pytest.mark.parametrize("held", [video.HELD_BYTES, 0])
+def test_the_picker_learns_the_frame_rate(tmp_path, monkeypatch, name, held):
+    monkeypatch.setattr(video, "HELD_BYTES", held)
+    rates = []
+    read_frames(write(tmp_path / name, **FILES[name]), lambda total, rate: rates.append(rate) or [0])
+    assert rates == [25.0]
+
+
+def test_frames_in_a_folder_have_no_rate(tmp_path):
+    Image.fromarray(picture(0)).save(tmp_path / "1.png")
+    rates = []
+    read_frames(tmp_path, lambda total, rate: rates.append(rate) or [0])
+    assert rates == [0.0]
+
+
 def test_a_long_video_does_not_stay_in_memory(tmp_path, monkeypatch):
     path = write(tmp_path / "long.mp4", 120)
     alive = Counter()
     decode = video._decode
 
-    def watched(path):
-        for frame in decode(path):
+    def watched(path, container):
+        for frame in decode(path, container):
             alive["now"] += 1
             alive["most"] = max(alive.values())
             holder = Holder(frame, alive)
@@ -142,7 +181,7 @@ def test_a_long_video_does_not_stay_in_memory(tmp_path, monkeypatch):
     for held, most in ((100_000, 20), (video.HELD_BYTES, 121)):
         alive.clear()
         monkeypatch.setattr(video, "HELD_BYTES", held)
-        assert [number(frame) for frame in read_frames(path, lambda total: [total // 2, total - 1])] == [60, 119]
+        assert [number(frame) for frame in read_frames(path, lambda total, rate: [total // 2, total - 1])] == [60, 119]
         assert alive["most"] <= most
     assert alive["most"] >= 120
 
@@ -153,6 +192,28 @@ def test_frame_folders_are_read_in_natural_order(tmp_path):
     (tmp_path / "notes.txt").write_text("no frame")
     (tmp_path / "._img_3.png").write_bytes(b"a file system's droppings")
     assert [number(frame) for frame in read_frames(tmp_path, every)] == [0, 1, 2, 10, 11]
+
+
+def test_a_template_chooses_one_series_of_images(tmp_path):
+    for index in (1, 2, 10):
+        Image.fromarray(picture(index)).save(tmp_path / f"img_{index:05d}.png")
+        Image.fromarray(picture(200 + index)).save(tmp_path / f"flow_x_{index:05d}.png")
+    with pytest.raises(ClipError, match="several series of images: flow_x_, img_; say which by template"):
+        read_frames(tmp_path, every)
+    for template in ("img_%05d.png", "img_{:05}.png", "img_{:05d}.png", "img_%d.png", "img_{}.png"):
+        assert [number(frame) for frame in read_frames(tmp_path, every, template)] == [1, 2, 10]
+    with pytest.raises(ClipError, match="frames are named img_%05d.jpg"):
+        read_frames(tmp_path, every, "img_%05d.jpg")
+    for wrong in ("img.png", "%d_%d.png", ""):
+        with pytest.raises(InputError, match="does not have one number"):
+            template_pattern(wrong)
+
+
+@pytest.mark.parametrize("names", [("a.png", "b.png"), ("clip1_0001.png", "clip1_0002.png"), ("1_of_2.png", "2_of_2.png")])
+def test_names_of_one_series_need_no_template(tmp_path, names):
+    for index, name in enumerate(names):
+        Image.fromarray(picture(index)).save(tmp_path / name)
+    assert [number(frame) for frame in read_frames(tmp_path, every)] == [0, 1]
 
 
 def test_grey_frames_become_rgb(tmp_path):
@@ -168,7 +229,7 @@ def test_natural_order():
 
 def fails(path: Path, *words: str) -> str:
     with pytest.raises(ClipError) as caught:
-        read_frames(path, lambda total: [0])
+        read_frames(path, lambda total, rate: [0])
     text = str(caught.value)
     assert isinstance(caught.value, InputError) and "\n" not in text and path.name in text
     for word in words:
@@ -205,7 +266,7 @@ def test_a_damaged_frame_is_named(tmp_path):
     (tmp_path / "1.png").write_bytes((tmp_path / "1.png").read_bytes()[:60])
     with pytest.raises(ClipError, match=r"1\.png"):
         read_frames(tmp_path, every)
-    assert number(read_frames(tmp_path, lambda total: [2])[0]) == 2
+    assert number(read_frames(tmp_path, lambda total, rate: [2])[0]) == 2
 
 
 def test_frames_of_two_sizes_are_refused(tmp_path):

@@ -10,6 +10,7 @@ import typer
 
 from ..core.specs import split_list
 from ..evaluation.request import Request
+from ..models.published import prefetch, resolve_model
 from .options import with_options
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def run(
     models, attacks, data = request.models(), request.attacks(), request.data()
 
     # torch is imported only now: names and values are checked by then.
+    from ..data.selection import default_split
     from ..evaluation.api import choose_device, choose_reuse
     from ..evaluation.bench import Bench
     from ..evaluation.grid import Grid, resolve_chain, resolve_threats
@@ -51,7 +53,7 @@ def run(
 
     grid_cells = Grid(
         dataset=data,
-        split=request.split,
+        split=request.split or default_split(data.create()),
         models=models,
         attacks=attacks,
         defenses=tuple(resolve_chain(text) for text in split_list(request.defense or [])),
@@ -59,9 +61,13 @@ def run(
         limit=request.limit,
         seed=request.seed,
     )
+    for component in (*models, *(resolve_model(threat.source) for threat in grid_cells.threats if threat.source)):
+        prefetch(component, data.entry.name)  # before the run's own progress bar
     bench = Bench(choose_device(request.device), request.batch_size)
     store, reuse = Store(Path(request.store)), choose_reuse(request.reuse)
     with redirect_stdout(sys.stderr):  # a model that prints must not get between the rows
+        if not quiet:
+            _tell_missing(grid_cells, bench)
         done = _follow(grid_cells, bench, store, reuse, RunProgress(bar=not (quiet or no_progress), lines=not quiet))
     print_rows(cells_table([cell.result for cell in done if cell.result]), json)
     if not quiet:
@@ -69,6 +75,17 @@ def run(
         print(f"{len(done)} cells, {reused} of them stored before; {store.folder}/cells.csv, clips.csv", file=sys.stderr)
     if any(cell.result is None or cell.result["status"] != "ok" for cell in done):
         raise typer.Exit(1)
+
+
+def _tell_missing(grid: "Grid", bench: "Bench") -> None:
+    """One line where videos are not on the disk: what is measured is another, smaller set of clips."""
+    from ..data.selection import missing
+
+    records = bench.records(grid.cells()[0])
+    gone = missing(records)
+    if gone:
+        found = f"{len(records) - len(gone):,} found of {len(records):,} listed"
+        print(f"{grid.dataset.entry.name} {grid.split}: {found}; missing ones fail, the first: {gone[0].path}", file=sys.stderr)
 
 
 def _follow(grid: "Grid", bench: "Bench", store: "Store", reuse: "Reuse", progress: "RunProgress") -> "list[Done]":

@@ -36,3 +36,11 @@ def sha256(path: Path) -> str:
     """The sha256 of a file's content, as 64 hex digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def cache_root() -> Path:
+    """`VBENCH_CACHE`, else `robustvideo` in the user's cache folder (`XDG_CACHE_HOME`, else `~/.cache`)."""
+    own = os.environ.get("VBENCH_CACHE")
+    if own:
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "robustvideo"

@@ -189,12 +189,18 @@ class ClipRecord:
         path: Video file, or folder of frames.
         label: Class index, 0-based.
         group: Source video, for intervals; clips of one group are not independent.
+        start: First frame of the clip in its video, from 0.
+        stop: The frame after its last; None stands for the video's end, as does every number beyond it.
+        template: Names of the frames in a folder, such as `img_%05d.jpg`; empty: every image.
     """
 
     id: str
     path: Path
     label: int
     group: str
+    start: int = 0
+    stop: int | None = None
+    template: str = ""
 
 
 class Dataset(Protocol):

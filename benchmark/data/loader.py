@@ -13,6 +13,7 @@ from torch import Tensor
 from ..core.errors import InputError
 from ..core.interfaces import Batch, ClipRecord, InputSpec
 from . import sampling, transform, video
+from .integrity import ClipError
 
 
 class Failure(NamedTuple):
@@ -29,11 +30,19 @@ def read_clip(record: ClipRecord, spec: InputSpec) -> Tensor:
         uint8 (3, T, H, W), RGB.
 
     Raises:
-        ClipError: The video is missing, damaged or empty.
+        ClipError: The video is missing, damaged or empty, or ends before the record's first frame.
         InputError: The input spec is wrong.
     """
-    frames = video.read_frames(record.path, lambda total: sampling.indices(total, spec))
-    return transform.to_input(frames, spec)
+
+    def pick(total: int, rate: float) -> list[int]:
+        stop = total if record.stop is None else min(record.stop, total)
+        if not 0 <= record.start < stop:
+            raise ClipError(
+                str(record.path), f"has {total} frames; the clip is to start at frame {record.start} and end at {stop}"
+            )
+        return [record.start + index for index in sampling.indices(stop - record.start, spec, rate)]
+
+    return transform.to_input(video.read_frames(record.path, pick, record.template), spec)
 
 
 def load(

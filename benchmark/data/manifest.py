@@ -1,6 +1,7 @@
 """Any videos, listed in a CSV file."""
 
 import csv
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from ..core.errors import InputError
 from ..core.interfaces import ClipRecord
 from ..core.params import param
 from ..core.registry import did_you_mean, register
+from .frame_folder import template_pattern
 from .labels import check_split, read_names
 
 _OWNER = "dataset manifest"
@@ -28,16 +30,21 @@ class _Row(NamedTuple):
     name: str
     group: str
     split: str
+    start: int
+    stop: int | None
+    template: str
 
 
 @register("dataset", "manifest")
 @dataclass(frozen=True)
 class Manifest:
-    """Videos listed in a CSV file with a header: columns path and label, and if wanted group, split, id and class.
+    """Videos listed in a CSV file with a header: columns path and label, and if wanted group, split, id, class and some more.
 
     `label` is a class index from 0, which the column `class` may name, in every line; or a class name in every line. Names get
     their index from the file `names`; without it from their sorted order over all splits, which is right only if every class
     occurs. `id` defaults to the path as written, `group` to the id. Without the column `split`, every clip is of split `test`.
+    A clip that is a part of its video has `start` and `stop`: its first frame, from 0, and the frame after its last. `template`
+    names the frames in a folder that has other images too: img_%05d.jpg.
     A file that does not exist is listed all the same: it becomes a failed clip when it is loaded.
     """
 
@@ -62,7 +69,9 @@ class Manifest:
         check_split(split, sorted({row.split for row, _ in rows}), self.path)
         root = Path(self.root).expanduser() if self.root else Path(self.path).expanduser().parent
         return [
-            ClipRecord(row.id, root / Path(row.path).expanduser(), label, row.group) for row, label in rows if row.split == split
+            ClipRecord(row.id, root / os.path.expanduser(row.path), label, row.group, row.start, row.stop, row.template)
+            for row, label in rows
+            if row.split == split
         ]
 
     @cached_property
@@ -121,7 +130,19 @@ def _row(path: str, line: int, cells: dict[str, str | None]) -> _Row:
     split = text.get("split", _ONLY)
     if not split:
         raise _error(path, line, "split is empty", "give a split in every line, or drop the column")
-    return _Row(line, name, text["path"], text["label"], text.get("class", ""), text.get("group") or name, split)
+    start, stop = (_frame(path, line, column, text.get(column, "")) for column in ("start", "stop"))
+    if stop is not None and stop <= (start or 0):
+        raise _error(path, line, f"the clip stops at frame {stop}, where it starts or before", "stop is the frame after the last")
+    group, label, template = text.get("group") or name, text["label"], text.get("template", "")
+    if template:
+        template_pattern(template)
+    return _Row(line, name, text["path"], label, text.get("class", ""), group, split, start or 0, stop, template)
+
+
+def _frame(path: str, line: int, column: str, text: str) -> int | None:
+    if text and not text.isdecimal():
+        raise _error(path, line, f"{column} {text!r} is no frame number", "frames count from 0")
+    return int(text) if text else None
 
 
 def _named(rows: Sequence[_Row], path: str) -> tuple[str, ...]:

@@ -37,14 +37,31 @@ def balanced(records: Sequence[ClipRecord], limit: int | None = None) -> list[Cl
 def manifest_sha256(records: Sequence[ClipRecord]) -> str:
     """A name for exactly these clips: a hash over id, label, group and file size, whatever their order and place on disk.
 
-    The content is not read, so that 20,000 videos take seconds: a file replaced by one of equal size goes unnoticed. Size is -1
-    for a missing file (so a partial copy of a data set has another name) and the number of entries for a frame folder.
+    Of a clip that is a part of its video, or of chosen images in its folder, that counts too. The content is not read, so that
+    20,000 videos take seconds: a file replaced by one of equal size goes unnoticed. Size is -1 for a missing file (so a partial
+    copy of a data set has another name) and the number of entries for a frame folder.
 
     Returns:
         64 hex digits.
     """
-    lines = sorted(json.dumps([record.id, record.label, record.group, _size(record.path)]) for record in records)
+    lines = sorted(json.dumps(_facts(record)) for record in records)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def missing(records: Sequence[ClipRecord]) -> list[ClipRecord]:
+    """The clips whose video or folder is not there."""
+    return [record for record in records if not record.path.exists()]
+
+
+def default_split(dataset: object) -> str:
+    """The split that a data set is tested on where none is named: its `default_split`, else `test`."""
+    return getattr(dataset, "default_split", "test")
+
+
+def _facts(record: ClipRecord) -> list[str | int | None]:
+    whole: list[str | int | None] = [record.id, record.label, record.group, _size(record.path)]
+    part = [record.start, record.stop, record.template]
+    return whole + part if part != [0, None, ""] else whole
 
 
 def _digest(text: str) -> bytes:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..core.errors import InputError
-from ..core.files import sha256, write_atomically
+from ..core.files import cache_root, sha256, write_atomically
 from . import shapes_world
 
 SIZES = {"train": 1600, "val": 160}
@@ -21,14 +21,6 @@ SIZES = {"train": 1600, "val": 160}
 
 _FIRST_SEED = {"test": 0, "val": 1_000_000, "train": 2_000_000}
 """The splits' seeds lie a million apart, so no clip is in two of them."""
-
-
-def cache_root() -> Path:
-    """`VBENCH_CACHE`, else `robustvideo` in the user's cache folder (`XDG_CACHE_HOME`, else `~/.cache`)."""
-    own = os.environ.get("VBENCH_CACHE")
-    if own:
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").expanduser() / "robustvideo"
 
 
 def ensure(variant: str, split: str) -> Path:

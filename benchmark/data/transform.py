@@ -14,17 +14,23 @@ def check(spec: InputSpec) -> None:
     """Refuses an input that no video can be brought to.
 
     Raises:
-        InputError: The crop is below 1 pixel, or larger than the short side.
+        InputError: The crop is below 1 pixel or larger than the resized frames, or the way of resizing is unknown.
     """
+    if spec.resize not in _SIZES:
+        raise InputError("input: resize", f"{spec.resize!r} is unknown", f"choose from {', '.join(_SIZES)}")
     if spec.size < 1 or spec.size > spec.short_side:
         problem = f"a crop of {spec.size} does not fit a short side of {spec.short_side}"
         raise InputError("input: size", problem, "it must be from 1 to short_side")
+    if spec.resize == "stretch" and spec.size > spec.long_side:
+        raise InputError("input: long_side", f"a crop of {spec.size} does not fit a width of {spec.long_side}")
 
 
 def to_input(frames: NDArray[np.uint8], spec: InputSpec) -> Tensor:
-    """Short side to `spec.short_side` (bilinear, antialiased, aspect kept), then the centre square of `spec.size`.
+    """Resized as `spec.resize` says, then the centre square of `spec.size`.
 
-    Works on uint8, as PIL does in the reference code. Frames whose short side already fits are not resized, so their pixels stay.
+    Works on uint8, as the reference codes do. `antialias` and `bilinear` bring the short side to `spec.short_side` and keep the
+    aspect; the other side is rounded down (torchvision, as TSM uses it) or to the nearest (mmcv), and so is the crop's corner.
+    Frames that already fit are not resized, so their pixels stay.
 
     Args:
         frames: uint8 (T, H, W, 3), RGB.
@@ -38,8 +44,25 @@ def to_input(frames: NDArray[np.uint8], spec: InputSpec) -> Tensor:
     """
     check(spec)
     clip = torch.from_numpy(frames).permute(0, 3, 1, 2)
-    if min(clip.shape[-2:]) != spec.short_side:
+    size = _SIZES[spec.resize](*clip.shape[-2:], spec)
+    if list(clip.shape[-2:]) != size:
         # Channels first in memory too: torch's native uint8 resize wants it for batches.
-        clip = functional.resize(clip.contiguous(), [spec.short_side], antialias=True)
-    clip = functional.center_crop(clip, [spec.size, spec.size])
+        clip = functional.resize(clip.contiguous(), size, antialias=spec.resize == "antialias")
+    if spec.resize == "bilinear":  # mmcv's corner; torchvision's differs where the margin is odd
+        top, left = ((side - spec.size) // 2 for side in size)
+        clip = clip[..., top : top + spec.size, left : left + spec.size]
+    else:
+        clip = functional.center_crop(clip, [spec.size, spec.size])
     return clip.transpose(0, 1).contiguous()
+
+
+def _floored(height: int, width: int, spec: InputSpec) -> list[int]:
+    short = min(height, width)
+    return [side if short == spec.short_side else int(spec.short_side * side / short) for side in (height, width)]
+
+
+def _rounded(height: int, width: int, spec: InputSpec) -> list[int]:
+    return [int(side * (spec.short_side / min(height, width)) + 0.5) for side in (height, width)]
+
+
+_SIZES = {"antialias": _floored, "bilinear": _rounded, "stretch": lambda height, width, spec: [spec.short_side, spec.long_side]}

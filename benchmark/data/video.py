@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import InputContainer
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
@@ -25,12 +26,14 @@ HELD_BYTES = 128 * 2**20
 """Undecoded colour (YUV) that one clip may hold: 1,100 frames of 320x240. A longer video is decoded twice instead."""
 
 
-def read_frames(path: Path, pick: Picker) -> NDArray[np.uint8]:
+def read_frames(path: Path, pick: Picker, template: str = "") -> NDArray[np.uint8]:
     """The wanted frames of a video, upright.
 
     Args:
         path: Video file, or folder of frames in natural order of their names (2.jpg before 10.jpg).
-        pick: Called once with the true number of frames. Of a file with several video streams, FFmpeg's best one counts.
+        pick: Called once with the true number of frames and the average frame rate (of frames in a folder 0). Of a file with
+            several video streams, FFmpeg's best one counts.
+        template: Names of the frames in a folder; see `frame_files`.
 
     Returns:
         uint8 (T, H, W, 3), RGB, in the order of the indices.
@@ -41,7 +44,7 @@ def read_frames(path: Path, pick: Picker) -> NDArray[np.uint8]:
     if not path.exists():
         raise ClipError(str(path), "there is no such file or folder")
     try:
-        frames = read_folder(path, pick) if path.is_dir() else _from_file(path, pick)
+        frames = read_folder(path, pick, template) if path.is_dir() else _from_file(path, pick)
     except (FFmpegError, OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ClipError(str(path), f"cannot be decoded: {' '.join(reason.split())}") from error
@@ -51,7 +54,7 @@ def read_frames(path: Path, pick: Picker) -> NDArray[np.uint8]:
     return np.stack(frames)
 
 
-def count_frames(path: Path) -> int:
+def count_frames(path: Path, template: str = "") -> int:
     """How many frames a video really has, by decoding it.
 
     Raises:
@@ -59,11 +62,11 @@ def count_frames(path: Path) -> int:
     """
     counts: list[int] = []
 
-    def first(total: int) -> list[int]:
+    def first(total: int, rate: float) -> list[int]:
         counts.append(total)
         return [0]
 
-    read_frames(path, first)
+    read_frames(path, first, template)
     return counts[0]
 
 
@@ -71,15 +74,17 @@ def _from_file(path: Path, pick: Picker) -> list[NDArray[np.uint8]]:
     check_end(path)
     held: dict[int, VideoFrame] = {}
     size = total = 0
-    for total, frame in enumerate(_decode(path), start=1):
-        size += sum(plane.buffer_size for plane in frame.planes)
-        if size <= HELD_BYTES:
-            held[total - 1] = frame
-        else:
-            held.clear()
+    with av.open(str(path)) as container:
+        for total, frame in enumerate(_decode(path, container), start=1):
+            size += sum(plane.buffer_size for plane in frame.planes)
+            if size <= HELD_BYTES:
+                held[total - 1] = frame
+            else:
+                held.clear()
+        rate = float(_stream(path, container).average_rate or 0)
     if not total:
         raise ClipError(str(path), "the video has no frames")
-    wanted = pick(total)
+    wanted = pick(total, rate)
     if not held:
         return _second_pass(path, wanted)
     return _convert({index: held[index] for index in set(wanted)}, wanted)
@@ -88,11 +93,12 @@ def _from_file(path: Path, pick: Picker) -> list[NDArray[np.uint8]]:
 def _second_pass(path: Path, wanted: Sequence[int]) -> list[NDArray[np.uint8]]:
     """The wanted frames of a long video, whose true length is known by now; stops after the last of them."""
     chosen, last = {}, max(wanted)
-    for index, frame in enumerate(_decode(path)):
-        if index in wanted:
-            chosen[index] = frame
-        if index == last:
-            break
+    with av.open(str(path)) as container:
+        for index, frame in enumerate(_decode(path, container)):
+            if index in wanted:
+                chosen[index] = frame
+            if index == last:
+                break
     return _convert(chosen, wanted)
 
 
@@ -109,23 +115,27 @@ def _upright(reformatter: VideoReformatter, frame: VideoFrame) -> NDArray[np.uin
     return np.rot90(rgb, round(frame.rotation / 90))
 
 
-def _decode(path: Path) -> Iterator[VideoFrame]:
+def _stream(path: Path, container: InputContainer) -> VideoStream:
+    stream = container.streams.best("video")
+    if not isinstance(stream, VideoStream):
+        raise ClipError(str(path), "the file has no video stream")
+    return stream
+
+
+def _decode(path: Path, container: InputContainer) -> Iterator[VideoFrame]:
     """All frames in decode order. FFmpeg patches damaged frames up and goes on; here that ends the clip."""
-    with av.open(str(path)) as container:
-        stream = container.streams.best("video")
-        if not isinstance(stream, VideoStream):
-            raise ClipError(str(path), "the file has no video stream")
-        if stream.codec_context is None:
-            raise ClipError(str(path), "the video codec is unknown")
-        # Clips are decoded side by side; threads inside a decoder gain nothing on small frames.
-        stream.codec_context.thread_count = 1
-        packets, end = 0, 0.0
-        for packet in container.demux(stream):
-            packets += packet.size > 0
-            for frame in packet.decode():
-                assert isinstance(frame, VideoFrame)
-                if frame.is_corrupt:
-                    raise ClipError(str(path), "the stream is damaged")
-                end = max(end, frame.time or 0.0)
-                yield frame
-        check_duration(path, container, stream, packets, end)
+    stream = _stream(path, container)
+    if stream.codec_context is None:
+        raise ClipError(str(path), "the video codec is unknown")
+    # Clips are decoded side by side; threads inside a decoder gain nothing on small frames.
+    stream.codec_context.thread_count = 1
+    packets, end = 0, 0.0
+    for packet in container.demux(stream):
+        packets += packet.size > 0
+        for frame in packet.decode():
+            assert isinstance(frame, VideoFrame)
+            if frame.is_corrupt:
+                raise ClipError(str(path), "the stream is damaged")
+            end = max(end, frame.time or 0.0)
+            yield frame
+    check_duration(path, container, stream, packets, end)

@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from ..core.errors import InputError
 from ..core.interfaces import Model
 from ..core.registry import Component, did_you_mean, ready, resolve
+from ..data.selection import default_split
 from ..data.tensors import Tensors
 from ..models.build import state_sha256
+from ..models.published import resolve_model
 from .bench import Bench
 from .grid import Grid, resolve_chain, resolve_threats
 from .run import run_grid
@@ -29,7 +31,7 @@ def evaluate(
     defenses: str | Sequence[str] = (),
     *,
     threats: str | Sequence[str] = (),
-    split: str = "test",
+    split: str | None = None,
     limit: int | None = None,
     seed: int = 0,
     store: str | Path | None = None,
@@ -46,7 +48,7 @@ def evaluate(
         attacks: Specs, such as `pgd:eps=8/255`; clean clips are always measured.
         defenses: Specs or chains; no defence is always measured.
         threats: For defended rows, by default oblivious and adaptive; the adaptive one is always made.
-        split: Split of the data set.
+        split: Split of the data set; None: the one that it is tested on.
         limit: First N clips of a fixed class-balanced order.
         seed: Seed of every clip's randomness.
         store: Folder of results, reused by the next call; None keeps nothing.
@@ -58,11 +60,10 @@ def evaluate(
         InputError: Bad input, in one line.
     """
     models = tuple(_model(one) for one in _several(model))
+    data = resolve("dataset", dataset) if isinstance(dataset, str) else _tensors(_several(model), *cast(tuple[Any, ...], dataset))
     grid = Grid(
-        dataset=resolve("dataset", dataset)
-        if isinstance(dataset, str)
-        else _tensors(_several(model), *cast(tuple[Any, ...], dataset)),
-        split=split,
+        dataset=data,
+        split=split or default_split(data.create()),
         models=models,
         attacks=tuple(resolve("attack", text) for text in _several(attacks)),
         defenses=tuple(resolve_chain(text) for text in _several(defenses)),
@@ -111,7 +112,7 @@ def _several(value: Any) -> list[Any]:
 
 def _model(model: str | Model) -> Component:
     if isinstance(model, str):
-        return resolve("model", model)
+        return resolve_model(model)
     if not isinstance(model, Model):
         raise InputError(
             "model", f"{type(model).__name__} has no declared input", "wrap it: Model(net, InputSpec(...), classes=K)"

@@ -10,6 +10,7 @@ from typing import Any
 from ..core.errors import InputError
 from ..core.registry import Component, did_you_mean, resolve
 from ..core.specs import split_list
+from ..models.published import resolve_model
 
 
 def _option(default: Any, help: str) -> Any:
@@ -29,8 +30,11 @@ class Request:
     )
     dataset: str = _option("shapes", "Data set spec.")
     root: str | None = _option(None, "Folder of the data set's videos.")
-    split: str = _option("test", "Split of the data set.")
-    weights: str | None = _option(None, "Checkpoint file of the model; random for untrained weights.")
+    split: str | None = _option(None, "Split of the data set; by default the one that it is tested on.")
+    weights: str | None = _option(
+        None,
+        "Checkpoint of the model: file, URL or published name (vbench weights list), downloaded if need be; random: untrained.",
+    )
     limit: int | None = _option(None, "Only the first N clips of a fixed class-balanced order; part of the result's identity.")
     seed: int = _option(0, "Seed of every clip's randomness.")
     store: str = _option("vbench-store", "Folder of the results.")
@@ -65,10 +69,10 @@ class Request:
         if not texts:
             raise InputError("model", "none is given", "write --model tsm, or see vbench list model")
         if self.weights is None:
-            return tuple(resolve("model", text) for text in texts)
+            return tuple(resolve_model(text) for text in texts)
         if len(texts) > 1:
             raise InputError("weights", "is given for several models", "write --model NAME:weights=FILE for each")
-        return (resolve("model", texts[0], weights=self.weights),)
+        return (resolve_model(texts[0], weights=self.weights),)
 
     def attacks(self) -> tuple[Component, ...]:
         """The attacks."""

@@ -47,10 +47,10 @@ def main() -> None:
         path = Path(folder) / "clip.mp4"
         write(path)
         record, spec = ClipRecord("clip", path, 0, "clip"), InputSpec(8, 224, 256)
-        assert (bare(path) == read_frames(path, lambda total: uniform(total, 8))).all()
+        assert (bare(path) == read_frames(path, lambda total, rate: uniform(total, 8))).all()
         jobs = {
             "bare PyAV loop": lambda: bare(path),
-            "read_frames": lambda: read_frames(path, lambda total: uniform(total, 8)),
+            "read_frames": lambda: read_frames(path, lambda total, rate: uniform(total, 8)),
             "read_clip (with resize and crop)": lambda: read_clip(record, spec),
             "load, per clip of 8, 2 workers": lambda: list(load([record] * 8, spec, 4, workers=2)),
         }
