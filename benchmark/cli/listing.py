@@ -10,6 +10,8 @@ from rich.table import Table
 from ..core.errors import InputError
 from ..core.params import REQUIRED
 from ..core.registry import FOLDERS, Entry, did_you_mean, entries, find
+from ..models import cards
+from .card_view import print_card, wide_console
 
 
 def list_components(
@@ -32,7 +34,7 @@ def show(
     name: Annotated[str, typer.Argument(help="A name from vbench list, or path/to/file.py:Name.")],
     kind: Annotated[str | None, typer.Option(help=f"Where the name is of several kinds: {', '.join(FOLDERS)}.")] = None,
 ) -> None:
-    """Show one component: what it is, its source, its parameters with defaults and units.
+    """Show one component: what it is, its source, its parameters with defaults and units; of a model also its card.
 
     Example: vbench show pgd
     """
@@ -43,6 +45,8 @@ def show(
         console.print(f"\nFile: {entry.path}", markup=False, highlight=False, soft_wrap=True)
         if entry.fields:
             console.print(_parameters(entry))
+        if entry.kind == "model" and entry.name in cards.models():
+            print_card(wide_console(), entry.name)
 
 
 def _entries_named(name: str, kind: str | None) -> list[Entry]:

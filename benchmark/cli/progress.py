@@ -1,6 +1,8 @@
 """The progress bar of a run, on stderr."""
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import accumulate
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -66,3 +68,13 @@ class RunProgress:
         self._done += 1
         name = self._names[self._done] if self._done < len(self._names) else "done"
         self._bar.update(self._task, completed=completed, description=name)
+
+
+@contextmanager
+def steps(description: str, show: bool = True) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, where that is a terminal; what it gives is told how many steps are done, and of how many."""
+    console = Console(stderr=True)
+    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn()
+    with Progress(*columns, console=console, disable=not (show and console.is_terminal), transient=True) as bar:
+        task = bar.add_task(description, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from ..core.errors import InputError
 from ..core.interfaces import Attack, Batch, ClipRecord, Dataset, Defense, Model
-from ..core.registry import Component, resolve
+from ..core.registry import Component
 from ..data.loader import Failure, load
 from ..data.selection import balanced, manifest_sha256
 from ..models.build import build_model
+from ..models.published import resolve_model
 from .cell import Cell
 from .threat import Pipeline
 
@@ -87,7 +88,7 @@ class Bench:
 
     def source(self, cell: Cell) -> Model | None:
         """The other model that a transfer attack is crafted on."""
-        return self._model(cell, resolve("model", cell.source)) if cell.source else None
+        return self._model(cell, resolve_model(cell.source)) if cell.source else None
 
     def attack(self, cell: Cell) -> Attack:
         """The cell's attack."""
@@ -178,7 +179,7 @@ class Bench:
     def spec(self, cell: Cell) -> dict[str, Any]:
         """Everything that the cell's result depends on, and nothing else: its hash is made of this."""
         model, source = self.model(cell), self.source(cell)
-        other = resolve("model", cell.source) if cell.source else None
+        other = resolve_model(cell.source) if cell.source else None
         parts = {"dataset": cell.dataset, "model": cell.model, "attack": cell.attack, "source": other}
         parts |= {f"defense {number}": link for number, link in enumerate(cell.defense)}
         manifest = self._once(f"manifest {cell.dataset} {cell.split} {cell.limit}", lambda: manifest_sha256(self.records(cell)))

@@ -15,6 +15,18 @@ def file_name(model: str, preset: str, dataset: str) -> str:
     return f"{model}-{preset}.{dataset}.safetensors"
 
 
+def spec(model: str, preset: str) -> str:
+    """The shortest spec of a model: tiny is the default."""
+    return model if preset == "tiny" else f"{model}:preset={preset}"
+
+
+def shipped() -> list[tuple[str, str, str]]:
+    """Model, preset and data set of all checkpoints in the folder, also of those of which only the card is left."""
+    stems = {path.stem for path in FOLDER.iterdir() if path.suffix in (".safetensors", ".json")}
+    parts = [(*stem.partition(".")[0].rpartition("-")[::2], stem.partition(".")[2]) for stem in sorted(stems)]
+    return [(model, preset, dataset) for model, preset, dataset in parts]
+
+
 def find(model: str, preset: str, dataset: str) -> tuple[Path, dict[str, Any]]:
     """The shipped checkpoint of a model on a data set, and its card.
 
@@ -24,8 +36,7 @@ def find(model: str, preset: str, dataset: str) -> tuple[Path, dict[str, Any]]:
     path = FOLDER / file_name(model, preset, dataset)
     where = f"model {model}: weights"
     if not path.is_file():
-        name = model if preset == "tiny" else f"{model}:preset={preset}"
-        raise InputError(where, f"{name} has no shipped weights for data set {dataset}", "give weights=FILE")
+        raise InputError(where, f"{spec(model, preset)} has no shipped weights for data set {dataset}", "give weights=FILE")
     card = read_card(path)
     if card.get("sha256") != sha256(path):
         raise InputError(where, f"{path} is not the file that {card_path(path).name} describes", "install the package afresh")

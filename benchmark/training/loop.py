@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,27 +12,7 @@ from torch import Tensor
 from ..core.errors import InputError
 from ..core.interfaces import Model
 from ..models.build import state_sha256
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a model is trained.
-
-    Attributes:
-        epochs: Passes over the training clips.
-        batch_size: Clips per step.
-        lr: Learning rate of the first step; it falls to 0 along a cosine over all steps.
-        weight_decay: Decoupled for AdamW, L2 for SGD.
-        optimizer: `adamw`, or `sgd` with Nesterov momentum 0.9.
-        seed: Of the order of clips and of whatever the model draws while it trains.
-    """
-
-    epochs: int
-    batch_size: int
-    lr: float
-    weight_decay: float = 0.0
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    seed: int = 0
+from .entries import Recipe
 
 
 @dataclass(frozen=True)
@@ -146,7 +125,7 @@ def _stepper(model: Model, recipe: Recipe, steps: int, objective: Objective) -> 
         optimizer = torch.optim.SGD(
             model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=0.9, nesterov=True
         )
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    schedule = _schedule(optimizer, recipe.warmup, steps)
 
     def step(clips: Tensor, labels: Tensor) -> float:
         # bfloat16 has the range of float32, so no loss scaling is needed; CPUs gain nothing from it.
@@ -154,8 +133,18 @@ def _stepper(model: Model, recipe: Recipe, steps: int, objective: Objective) -> 
             loss = objective(model, clips, labels)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if recipe.clip_norm:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
         optimizer.step()
         schedule.step()
         return float(loss.detach())
 
     return step
+
+
+def _schedule(optimizer: torch.optim.Optimizer, warmup: int, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps - warmup))
+    if not warmup:
+        return cosine
+    rise = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
+    return torch.optim.lr_scheduler.SequentialLR(optimizer, [rise, cosine], [warmup])

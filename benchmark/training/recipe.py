@@ -5,6 +5,8 @@ import math
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,26 +23,47 @@ from ..data.loader import load
 from ..data.selection import manifest_sha256
 from ..models import zoo
 from ..models.build import build_model
-from .loop import History, Recipe, accuracy, train
+from .entries import Entry, Recipe
+from .loop import History, accuracy, train
 from .progress import TrainProgress
-
-TINY = Recipe(epochs=9, batch_size=16, lr=2e-3, weight_decay=0.05)
-"""The recipe of every tiny model."""
 
 SPLITS = ("train", "val", "test")
 
 
-def train_tiny(
-    model: str, dataset: str, out: Path = zoo.FOLDER, seed: int = 0, recipe: Recipe = TINY, progress: bool = True
-) -> Path:
+def train_entry(entry: Entry, out: Path, seed: int | None = None, progress: bool = True) -> Path:
+    """Trains one checkpoint of the zoo by its own recipe, and says on stderr whether it came out as the shipped one.
+
+    Args:
+        entry: Which.
+        out: Folder to write to.
+        seed: In place of the recipe's.
+        progress: Whether to write to stderr.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        InputError: As `train_tiny`.
+    """
+    shipped = zoo.FOLDER / zoo.file_name(entry.model, "tiny", entry.dataset)
+    before = sha256(shipped) if shipped.is_file() else ""
+    recipe = entry.recipe if seed is None else replace(entry.recipe, seed=seed)
+    with _threads(entry.threads):
+        path = train_tiny(entry.model, entry.dataset, recipe, out, progress)
+    if progress and before:
+        same = "the same bits as" if sha256(path) == before else "other weights than"
+        print(f"{entry.name}: {same} the checkpoint that was shipped", file=sys.stderr)
+    return path
+
+
+def train_tiny(model: str, dataset: str, recipe: Recipe, out: Path, progress: bool = True) -> Path:
     """Trains a model from scratch and writes `<model>-<preset>.<dataset>.safetensors` with its `.json` card.
 
     Args:
         model: Spec of a model that has presets, such as `tsm`.
         dataset: Spec of a data set with the splits train, val and test.
+        recipe: How; its seed is also that of the first weights.
         out: Folder to write to.
-        seed: Of the first weights, the order of clips and dropout.
-        recipe: How; its seed is replaced.
         progress: Whether to show progress on stderr.
 
     Returns:
@@ -51,7 +74,7 @@ def train_tiny(
     """
     started = time.monotonic()
     _check_folder(out)
-    component, data = resolve("model", model, weights=f"random-{seed}"), resolve("dataset", dataset)
+    component, data = resolve("model", model, weights=f"random-{recipe.seed}"), resolve("dataset", dataset)
     if "preset" not in component.values:
         raise InputError("model", f"{component.entry.name} has no presets", "choose one that has, such as tsm")
     made = data.create()
@@ -59,7 +82,6 @@ def train_tiny(
     ready.to("cuda" if torch.cuda.is_available() else "cpu")
     records = {split: made.records(split) for split in SPLITS}
     clips = {split: read_clips(records[split], ready.input) for split in SPLITS}
-    recipe = replace(recipe, seed=seed)
     steps = recipe.epochs * math.ceil(len(records["train"]) / recipe.batch_size)
     with TrainProgress(recipe.epochs, steps, progress) as shown:
         history = train(ready, *clips["train"], *clips["val"], recipe, shown.epoch, shown.step)
@@ -71,6 +93,16 @@ def train_tiny(
     if progress:
         print(f"wrote {path} and {zoo.card_path(path).name}", file=sys.stderr)
     return path
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _check_folder(out: Path) -> None:
@@ -121,6 +153,7 @@ def describe(
         "parameters": sum(value.numel() for value in model.parameters()),
         "torch": torch.__version__,
         "device": str(next(model.parameters()).device),
+        "threads": torch.get_num_threads(),
     }
 
 

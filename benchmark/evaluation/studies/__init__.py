@@ -1,0 +1,1 @@
+"""Findings of papers, tested again on the embedded world."""

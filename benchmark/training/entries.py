@@ -1,0 +1,104 @@
+"""What is trained how: the recipe of a training, and those of the tiny zoo."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ..core.errors import InputError
+from ..core.registry import did_you_mean, entries
+
+FILE = Path(__file__).parent / "zoo.toml"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained.
+
+    Attributes:
+        epochs: Passes over the training clips.
+        batch_size: Clips per step.
+        lr: Highest learning rate; after the warm-up it falls to 0 along a cosine over the remaining steps.
+        weight_decay: Decoupled for AdamW, L2 for SGD.
+        optimizer: `adamw`, or `sgd` with Nesterov momentum 0.9.
+        seed: Of the order of clips and of whatever the model draws while it trains.
+        warmup: Steps over which the learning rate rises to `lr` on a straight line.
+        clip_norm: Largest L2 norm of the gradient of all weights together; 0 for no limit.
+    """
+
+    epochs: int
+    batch_size: int
+    lr: float
+    weight_decay: float = 0.0
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    seed: int = 0
+    warmup: int = 0
+    clip_norm: float = 0.0
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One checkpoint of the zoo.
+
+    Attributes:
+        model: Spec of the model.
+        dataset: Spec of the data set.
+        recipe: How it is trained.
+        threads: CPU threads of the training; sums run in another order with another number, so the weights differ.
+    """
+
+    model: str
+    dataset: str
+    recipe: Recipe
+    threads: int
+
+    @property
+    def name(self) -> str:
+        """`tsm/shapes`."""
+        return f"{self.model}/{self.dataset}"
+
+
+def zoo_entries() -> dict[str, Entry]:
+    """All checkpoints of the zoo by name: every model with the preset `tiny`, on the data sets that `zoo.toml` gives it."""
+    table = tomllib.loads(FILE.read_text(encoding="utf-8"))
+    defaults = table.pop("defaults")
+    tiny = [name for name, entry in sorted(entries("model").items()) if _has_tiny(entry)]
+    made = [
+        _entry(model, dataset, defaults, table.get(model, {})) for model in tiny for dataset in _datasets(table, defaults, model)
+    ]
+    return {entry.name: entry for entry in made}
+
+
+def default_recipe() -> Recipe:
+    """The recipe of a tiny model without one of its own: the defaults of `zoo.toml`."""
+    return _entry("", "", tomllib.loads(FILE.read_text(encoding="utf-8"))["defaults"], {}).recipe
+
+
+def select(name: str) -> list[Entry]:
+    """The entry of a name such as `tsm/shapes`, or all of them for `all`.
+
+    Raises:
+        InputError: There is none of that name; close ones are suggested.
+    """
+    known = zoo_entries()
+    if name == "all":
+        return list(known.values())
+    if name not in known:
+        raise InputError("zoo", f"{name!r} is unknown", did_you_mean(name, ("all", *known)))
+    return [known[name]]
+
+
+def _has_tiny(entry: Any) -> bool:
+    return any(field.name == "preset" and "tiny" in field.choices for field in entry.fields)
+
+
+def _datasets(table: dict[str, Any], defaults: dict[str, Any], model: str) -> list[str]:
+    return table.get(model, {}).get("datasets", defaults["datasets"])
+
+
+def _entry(model: str, dataset: str, defaults: dict[str, Any], own: dict[str, Any]) -> Entry:
+    for_all = {key: value for key, value in own.items() if not isinstance(value, dict)}
+    values = defaults | for_all | own.get(dataset, {})
+    del values["datasets"]
+    threads = values.pop("threads")
+    return Entry(model, dataset, Recipe(**values), threads)
