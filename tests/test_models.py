@@ -1,10 +1,12 @@
 """Models from torchvision and from a user's file: the contract of `build_model`."""
 
+import numpy as np
 import pytest
 import torch
 from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.core.interfaces import InputSpec
 from robustvideo.benchmark.core.registry import find, resolve
+from robustvideo.benchmark.data.transform import to_input
 from robustvideo.benchmark.models import torchvision_video
 from robustvideo.benchmark.models.build import build_model, state_sha256, wrap_module
 from torch import nn
@@ -106,11 +108,26 @@ def test_every_video_model_of_torchvision_is_offered_with_its_input():
     choices = next(field.choices for field in find("model", "torchvision").fields if field.name == "arch")
     assert set(choices) == set(list_models(module=video))
     specs = {arch: torchvision_video.input_of(get_model_weights(arch)["DEFAULT"]) for arch in choices}
-    kinetics = dict(mean=(0.43216, 0.394666, 0.37645), std=(0.22803, 0.22145, 0.216989))
-    assert specs["r3d_18"] == InputSpec(16, 112, 128, "dense", 2, **kinetics)
-    assert specs["s3d"] == InputSpec(128, 224, 256, "dense", 2, **kinetics)
-    assert specs["mvit_v2_s"] == InputSpec(16, 224, 256, "dense", 4, (0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
-    assert specs["swin3d_t"] == InputSpec(32, 224, 256, "dense", 2)
+    kinetics = dict(mean=(0.43216, 0.394666, 0.37645), std=(0.22803, 0.22145, 0.216989), rate=30.0)
+    assert specs["r3d_18"] == InputSpec(16, 112, 128, "dense", 2, resize="stretch", long_side=171, **kinetics)
+    assert specs["s3d"] == InputSpec(128, 224, 256, "dense", 2, resize="stretch", long_side=256, **kinetics)
+    mvit = dict(mean=(0.45, 0.45, 0.45), std=(0.225, 0.225, 0.225), rate=30.0, resize="bilinear")
+    assert specs["mvit_v2_s"] == InputSpec(16, 224, 256, "dense", 4, **mvit)
+    assert specs["swin3d_t"] == InputSpec(32, 224, 256, "dense", 2, rate=30.0, resize="bilinear")
+
+
+@pytest.mark.parametrize("arch", ["r2plus1d_18", "s3d", "mvit_v2_s", "swin3d_t"])
+@pytest.mark.parametrize("height, width", [(240, 320), (180, 135)])
+def test_torchvision_videos_are_prepared_as_its_transform_does(arch, height, width):
+    published = get_model_weights(arch)["DEFAULT"]
+    spec = torchvision_video.input_of(published)
+    frames = np.random.default_rng(0).integers(0, 256, (2, height // 15, width // 15, 3), dtype=np.uint8)
+    frames = frames.repeat(15, axis=1).repeat(15, axis=2)
+    mean, std = (torch.tensor(value)[:, None, None, None] for value in (spec.mean, spec.std))
+    ours = (to_input(frames, spec) / 255 - mean) / std
+    theirs = published.transforms()(torch.from_numpy(frames).permute(0, 3, 1, 2))
+    # One level of a byte: the two resize with other roundings.
+    assert float(((ours - theirs) * std).abs().max()) < 1.01 / 255
 
 
 def test_torchvision_random():
@@ -144,7 +161,7 @@ def test_torchvision_file_and_classes(tmp_path):
 def test_published_weights_need_the_published_classes():
     published = ("abseiling", "air drumming", "answering questions")
     torchvision_video.check_classes(("Abseiling", "air_drumming", "AnsweringQuestions"), published, "weights")
-    with pytest.raises(InputError, match="know the 3 classes of Kinetics-400, the data set has 2"):
+    with pytest.raises(InputError, match="torchvision's weights know 3 classes, the data set has 2"):
         torchvision_video.check_classes(("abseiling", "air drumming"), published, "weights")
     with pytest.raises(InputError, match="class 1 is 'answering questions' in the data set and 'air drumming'"):
         torchvision_video.check_classes(("abseiling", "answering questions", "air drumming"), published, "weights")

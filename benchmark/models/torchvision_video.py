@@ -16,10 +16,11 @@ from ..core.params import param
 from ..core.registry import register
 from .family import random_seed, untrained
 from .layouts import fit
+from .published import locate
 from .weights import load_state
 
 KINETICS_FPS = 30.0
-"""Frame rate of most Kinetics videos; torchvision resamples to `frame_rate`, we keep every n-th frame."""
+"""Frame rate in which intervals are counted: that of most Kinetics videos, and a multiple of torchvision's frame rates."""
 
 
 @register("model", "torchvision")
@@ -33,7 +34,7 @@ class TorchvisionVideo:
     )
     weights: str = param(
         "auto",
-        help="auto (torchvision's file in the local torch hub cache), random, random-<seed> or a checkpoint file",
+        help="auto (torchvision's file in the local torch hub cache), random, random-<seed>, or a checkpoint: file or URL",
         identity=False,
     )
     version: ClassVar[int] = 1
@@ -53,7 +54,7 @@ class TorchvisionVideo:
         if seed is not None:
             model.card["note"] = "untrained weights: fit for timing only"
             return model.eval()
-        path = cached(published, where) if self.weights == "auto" else Path(self.weights).expanduser()
+        path = cached(published, where) if self.weights == "auto" else locate(self.weights, "torchvision", dataset).path
         state = load_state(path, where)
         if self.weights == "auto":
             check_classes(classes, published.meta["categories"], where)
@@ -64,20 +65,25 @@ class TorchvisionVideo:
 
 
 def input_of(published: Any) -> InputSpec:
-    """Frames, crop and normalisation of torchvision's weights.
+    """Frames, frame rate, resizing, crop and normalisation of torchvision's weights.
 
-    Torchvision resizes to 128 x 171 for its 112-pixel models without regard to the aspect; the short side is the same.
+    Its recipes resample a video to `frame_rate` and take `clip_len` frames in a row, which is every n-th frame at 30 per second;
+    its transform resizes without antialiasing, to a short side or, where it names two lengths, to both whatever the aspect.
     """
     transform = published.transforms()
     told = dict(re.findall(r"(clip_len|frame_rate)=([\d.]+)", published.meta["_docs"]))
+    short, *long = transform.resize_size
     return InputSpec(
         frames=int(told["clip_len"].rstrip(".")),
         size=transform.crop_size[0],
-        short_side=min(transform.resize_size),
+        short_side=short,
         sampler="dense",
         interval=round(KINETICS_FPS / float(told["frame_rate"].rstrip("."))),
         mean=tuple(transform.mean),
         std=tuple(transform.std),
+        rate=KINETICS_FPS,
+        resize="stretch" if long else "bilinear",
+        long_side=long[0] if long else 0,
     )
 
 
@@ -96,18 +102,18 @@ def cached(published: Any, where: str) -> Path:
     return path
 
 
-def check_classes(classes: Sequence[str], published: Sequence[str], where: str) -> None:
-    """Refuses a data set whose classes are not the published ones in the published order.
+def check_classes(classes: Sequence[str], published: Sequence[str], where: str, owner: str = "torchvision's weights") -> None:
+    """Refuses a data set whose classes are not the published ones in the published order; case and punctuation do not count.
 
     Raises:
-        InputError: Another number of classes, or another name in some place.
+        InputError: Another number of classes, or another name in some place; `owner` says whose classes are published.
     """
     if len(classes) != len(published):
-        problem = f"torchvision's weights know the {len(published)} classes of Kinetics-400, the data set has {len(classes)}"
-        raise InputError(where, problem, "give weights=FILE or weights=random")
+        problem = f"{owner} know {len(published)} classes, the data set has {len(classes)}"
+        raise InputError(where, problem, "give weights that know them, or weights=random")
     for index, (ours, theirs) in enumerate(zip(classes, published, strict=True)):
         if _plain(ours) != _plain(theirs):
-            raise InputError(where, f"class {index} is {ours!r} in the data set and {theirs!r} in torchvision's weights")
+            raise InputError(where, f"class {index} is {ours!r} in the data set and {theirs!r} in {owner}")
 
 
 def _plain(name: str) -> str:
