@@ -1,8 +1,12 @@
 """Checkpoints: data only, strict, and errors that say what is wrong."""
 
+import argparse
 import os
 import pickle
+import zipfile
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from robustvideo.benchmark.core.errors import InputError
@@ -191,3 +195,89 @@ def test_random_is_deterministic_and_leaves_the_global_state():
     )
     assert torch.equal(torch.random.get_rng_state(), before)
     assert first.weights_sha256 == again.weights_sha256 != other.weights_sha256
+
+
+def test_what_training_scripts_put_beside_the_weights(tmp_path):
+    """Optimizer state and best accuracies, which NumPy may have counted, are left aside; nothing of NumPy is called."""
+    net = TSMNet(3, 8, (1, 1, 1))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    net.eval()(torch.rand(1, 4, 3, 32, 32)).sum().backward()
+    optimizer.step()
+    told = {"epoch": 45, "arch": "resnet50", "best_prec1": torch.tensor(61.2), "optimizer": optimizer.state_dict()}
+    scalars = {"best": np.float64(61.2), "top5": np.float32(85.0), "steps": np.int64(7), "done": np.bool_(True)}
+    for number, zipped in enumerate((True, False)):
+        path = tmp_path / f"{number}.pth.tar"
+        torch.save({"state_dict": net.state_dict()} | told | scalars, path, _use_new_zipfile_serialization=zipped)
+        assert all(torch.equal(value, net.state_dict()[key]) for key, value in load_state(path).items())
+
+
+def test_numpy_before_and_after_its_second_version(tmp_path):
+    """Files say numpy.core or numpy._core, as the NumPy that wrote them; either is read, whichever is here."""
+    torch.save({"state_dict": tiny_state(), "best": np.float64(1.5)}, tmp_path / "new.pth", _use_new_zipfile_serialization=False)
+    content = (tmp_path / "new.pth").read_bytes()
+    assert b"numpy._core.multiarray" in content or b"numpy.core.multiarray" in content
+    for there, name in ((b"numpy._core.multiarray", "old"), (b"numpy.core.multiarray", "newer")):
+        other = b"numpy.core.multiarray" if there.startswith(b"numpy._") else b"numpy._core.multiarray"
+        (tmp_path / f"{name}.pth").write_bytes(content.replace(there + b"\n", other + b"\n"))
+        assert set(load_state(tmp_path / f"{name}.pth")) == set(tiny_state())
+
+
+def test_the_stand_in_for_numpy_opens_no_door(tmp_path):
+    """Arrays, which NumPy would have to rebuild from the file's own description, are still refused."""
+    torch.save({"state_dict": tiny_state(), "curve": np.zeros(3)}, tmp_path / "array.pth")
+    with pytest.raises(InputError, match=r"needs numpy\.\w+\.multiarray\._reconstruct to be read, and code"):
+        load_state(tmp_path / "array.pth")
+    assert not any("numpy" in str(allowed) for allowed in torch.serialization.get_safe_globals())
+
+
+class HistoryBuffer:
+    """As mmengine's, which unpublished checkpoints of mmaction2 hold."""
+
+
+@pytest.mark.parametrize(
+    "value", [argparse.Namespace(lr=0.1), HistoryBuffer(), Path("a")], ids=lambda value: type(value).__name__
+)
+def test_objects_are_refused_with_the_way_out(tmp_path, value):
+    torch.save({"state_dict": tiny_state(), "args": value}, tmp_path / "file.pth")
+    with pytest.raises(
+        InputError, match=rf"file.pth needs [\w.]*{type(value).__name__} to be read, and code in .* never run"
+    ) as caught:
+        load_state(tmp_path / "file.pth")
+    for hint in ("weights_only=False", "container", "save_file"):
+        assert hint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("start", ["<!DOCTYPE html>", "\n  <html lang='en'>"])
+def test_a_page_saved_under_the_name_of_a_checkpoint(tmp_path, start):
+    (tmp_path / "drive.pth").write_text(f"{start}<title>Google Drive - Virus scan warning</title>")
+    with pytest.raises(InputError, match="drive.pth is an HTML page, no checkpoint.*download it by hand"):
+        load_state(tmp_path / "drive.pth")
+
+
+def test_an_archive_around_a_checkpoint(tmp_path):
+    torch.save(tiny_state(), tmp_path / "inner.pth")
+    with zipfile.ZipFile(tmp_path / "all.pth", "w") as archive:
+        archive.write(tmp_path / "inner.pth", "weights/inner.pth")
+    with pytest.raises(InputError, match="is a zip archive of weights/inner.pth, none that torch.save wrote; unpack it"):
+        load_state(tmp_path / "all.pth")
+
+
+@pytest.mark.parametrize("part", [0.01, 0.5, 0.99])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_half_a_download(tmp_path, part, zipped):
+    torch.save({"state_dict": tiny_state()}, tmp_path / "cut.pth", _use_new_zipfile_serialization=zipped)
+    content = (tmp_path / "cut.pth").read_bytes()
+    (tmp_path / "cut.pth").write_bytes(content[: int(part * len(content))])
+    with pytest.raises(InputError, match="cut.pth is damaged or no checkpoint"):
+        load_state(tmp_path / "cut.pth")
+
+
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
+    def denied(path, *words):
+        raise PermissionError(13, "Permission denied")
+
+    torch.save(tiny_state(), tmp_path / "file.pth")
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(InputError, match="file.pth cannot be read: Permission denied"):
+        load_state(tmp_path / "file.pth")

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -39,7 +39,7 @@ class Preset:
     fixed: bool = False
 
     def sized(self, owner: str, frames: int | None, size: int | None) -> InputSpec:
-        """The input with other frames or another crop, None standing for the preset's; the short side grows in proportion.
+        """The input with other frames or another crop, None standing for the preset's; videos are resized only to fit it.
 
         Raises:
             InputError: The network does not take them; `owner` names it.
@@ -53,7 +53,9 @@ class Preset:
             raise InputError(
                 f"{owner}: frames", f"{frames} is not a multiple of {self.frames_step}", f"write frames={own.frames}"
             )
-        return replace(own, frames=frames, size=size, short_side=round(own.short_side * size / own.size))
+        grown = max(1.0, size / own.short_side)
+        sides = {"short_side": round(own.short_side * grown), "long_side": round(own.long_side * grown)}
+        return replace(own, frames=frames, size=size, **sides)
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,8 @@ class Family:
                 path, shipped = zoo.find(self.name, preset, dataset)
                 found, card = Located(path), card | shipped
             else:
-                found = locate(weights, self.name)
+                found = locate(weights, self.name, dataset)
+                card |= {"checkpoint": asdict(found.checkpoint)} if found.checkpoint else {}
             spec = self._load(net, found, preset, classes, spec)
             digest = sha256(found.path)
         model = Model(net, spec, len(classes), self.layout)
