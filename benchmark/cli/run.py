@@ -61,13 +61,12 @@ def run(
         limit=request.limit,
         seed=request.seed,
     )
-    for component in (*models, *(resolve_model(threat.source) for threat in grid_cells.threats if threat.source)):
-        prefetch(component, data.entry.name)  # before the run's own progress bar
     bench = Bench(choose_device(request.device), request.batch_size)
     store, reuse = Store(Path(request.store)), choose_reuse(request.reuse)
     with redirect_stdout(sys.stderr):  # a model that prints must not get between the rows
-        if not quiet:
-            _tell_missing(grid_cells, bench)
+        _tell_missing(grid_cells, bench, quiet)  # first, so that a wrong root does not cost a download
+        for component in (*models, *(resolve_model(threat.source) for threat in grid_cells.threats if threat.source)):
+            prefetch(component, data.entry.name)  # before the run's own progress bar
         done = _follow(grid_cells, bench, store, reuse, RunProgress(bar=not (quiet or no_progress), lines=not quiet))
     print_rows(cells_table([cell.result for cell in done if cell.result]), json)
     if not quiet:
@@ -77,13 +76,13 @@ def run(
         raise typer.Exit(1)
 
 
-def _tell_missing(grid: "Grid", bench: "Bench") -> None:
-    """One line where videos are not on the disk: what is measured is another, smaller set of clips."""
+def _tell_missing(grid: "Grid", bench: "Bench", quiet: bool) -> None:
+    """Reads the list of clips; one line tells of videos that are not on the disk, for then another, smaller set is measured."""
     from ..data.selection import missing
 
     records = bench.records(grid.cells()[0])
     gone = missing(records)
-    if gone:
+    if gone and not quiet:
         found = f"{len(records) - len(gone):,} found of {len(records):,} listed"
         print(f"{grid.dataset.entry.name} {grid.split}: {found}; missing ones fail, the first: {gone[0].path}", file=sys.stderr)
 
