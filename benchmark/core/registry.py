@@ -207,10 +207,9 @@ def _from_entry_point(kind: str, point: "EntryPoint") -> Entry:
 
 
 def _read_registered(path: Path, module: str) -> list[Entry]:
-    text = path.read_text(encoding="utf-8")
-    if "@register(" not in text:
+    if "@register(" not in path.read_text(encoding="utf-8"):
         return []
-    nodes = (node for node in ast.parse(text, str(path)).body if isinstance(node, ast.ClassDef))
+    nodes = (node for node in source.tree(path).body if isinstance(node, ast.ClassDef))
     found = []
     for node in nodes:
         for mark in node.decorator_list:
@@ -224,7 +223,7 @@ def _read_attribute(kind: str, name: str, path: Path, attribute: str, module: st
     if not path.is_file():
         raise InputError(kind, f"there is no file {path}", "write path/to/file.py:Name")
     try:
-        body = ast.parse(path.read_text(encoding="utf-8"), str(path)).body
+        body = source.tree(path).body
     except (SyntaxError, UnicodeDecodeError) as error:
         raise InputError(kind, f"{path} is not Python: {error}") from None
     nodes = {node.name: node for node in body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
@@ -236,7 +235,7 @@ def _read_attribute(kind: str, name: str, path: Path, attribute: str, module: st
 def _describe(node: source.Node, kind: str, name: str, path: Path, module: str) -> Entry:
     # A user's own file has no version that we could trust: its content is its version.
     version = source.version(node) if module else hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return Entry(kind, name, ast.get_docstring(node) or "", source.fields(node), version, path, node.name, module)
+    return Entry(kind, name, ast.get_docstring(node) or "", source.fields(node, path), version, path, node.name, module)
 
 
 @cache

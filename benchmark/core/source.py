@@ -1,6 +1,8 @@
 """What a component's source says of it, without running it."""
 
 import ast
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from . import params
@@ -11,15 +13,36 @@ Node = ast.ClassDef | ast.FunctionDef
 _UNREADABLE = object()
 
 
-def fields(node: Node) -> tuple[Field, ...]:
-    """The parameters: `param(...)` fields of a class, arguments of a function.
+@cache
+def tree(path: Path) -> ast.Module:
+    """A file's source, parsed.
+
+    Raises:
+        SyntaxError: It is not Python.
+        UnicodeDecodeError: Likewise.
+    """
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def fields(node: Node, path: Path) -> tuple[Field, ...]:
+    """The parameters: `param(...)` fields of a class and of its bases in neighbouring files, arguments of a function.
+
+    Args:
+        node: The class or function.
+        path: The file that holds it.
 
     Raises:
         InputError: A field is declared by something that has to be run.
     """
     if isinstance(node, ast.FunctionDef):
         return tuple(_arguments(node))
-    return tuple(_field(item) for item in node.body if isinstance(item, ast.AnnAssign) and _is_param(item))
+    found: dict[str, Field] = {}
+    for base in node.bases:
+        origin = _class(ast.unparse(base), path)
+        found |= {field.name: field for field in fields(*origin)} if origin else {}
+    # As in a dataclass, a field that is declared anew keeps its base's place.
+    found |= {field.name: field for field in map(_field, filter(_is_param, node.body))}
+    return tuple(found.values())
 
 
 def version(node: Node) -> str:
@@ -30,13 +53,24 @@ def version(node: Node) -> str:
     return "1"
 
 
-def _is_param(item: ast.AnnAssign) -> bool:
-    return isinstance(item.value, ast.Call) and isinstance(item.value.func, ast.Name) and item.value.func.id == "param"
+def _class(name: str, path: Path) -> tuple[ast.ClassDef, Path] | None:
+    """A class that a file defines or imports from one beside or above it, and where; None for one from elsewhere."""
+    for item in tree(path).body:
+        if isinstance(item, ast.ClassDef) and item.name == name:
+            return item, path
+        if isinstance(item, ast.ImportFrom) and item.level and item.module and name in {one.name for one in item.names}:
+            return _class(name, path.parents[item.level - 1] / f"{item.module.replace('.', '/')}.py")
+    return None
 
 
-def _field(item: ast.AnnAssign) -> Field:
+def _is_param(item: ast.stmt) -> bool:
+    call = item.value if isinstance(item, ast.AnnAssign) else None
+    return isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "param"
+
+
+def _field(item: ast.stmt) -> Field:
+    assert isinstance(item, ast.AnnAssign) and isinstance(item.value, ast.Call)
     call = item.value
-    assert isinstance(call, ast.Call)
     name = ast.unparse(item.target)
     settings = {word.arg: _constant(word.value) for word in call.keywords if word.arg}
     default = _constant(call.args[0]) if call.args else REQUIRED

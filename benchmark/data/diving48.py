@@ -36,9 +36,6 @@ class Diving48(Official):
 
     root: str = param(help="folder of the copy: mp4 files, or rgb", identity=False)
     annotations: str = param("", help="folder of Diving48_V2_*.json and Diving48_vocab.json; empty: near root", identity=False)
-    list: str = param("", help="list file of MMAction2, TSM, GST ... instead", identity=False)
-    names: str = param("", help="text file with one class name per line, in label order", identity=False)
-    template: str = param("", help="names of frames in folders, such as img_%05d.jpg; empty: every image", identity=False)
 
     def sources(self, split: str) -> Sequence[Path]:
         """The split's file and the vocabulary."""

@@ -41,9 +41,6 @@ class Hmdb51(Official):
 
     root: str = param(help="folder of the copy: class folders, or hmdb51_org and testTrainMulti_7030_splits", identity=False)
     annotations: str = param("", help="folder of <class>_test_split1.txt; empty: looked for near root", identity=False)
-    list: str = param("", help="list file of MMAction2, TSM, PySlowFast, VideoMAE ... instead", identity=False)
-    names: str = param("", help="text file with one class name per line, in label order", identity=False)
-    template: str = param("", help="names of frames in folders, such as img_%05d.jpg; empty: every image", identity=False)
 
     def sources(self, split: str) -> Sequence[Path]:
         """The 51 files of the split, or MMAction2's one."""

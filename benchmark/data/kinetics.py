@@ -3,11 +3,13 @@
 import csv
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
 from ..core.errors import InputError
+from ..core.params import param
 from .annotations import Listed, numbered
 from .official import Official
 from .tree import fold, stem
@@ -15,6 +17,7 @@ from .tree import fold, stem
 _SPLITS = {"val": ("val", "validate", "validation"), "train": ("train", "training"), "test": ("test",)}
 
 
+@dataclass(frozen=True)
 class Kinetics(Official):
     """What the editions share: official CSV files, or class folders where there is none.
 
@@ -32,7 +35,9 @@ class Kinetics(Official):
         "some downloaded files are damaged; they count as failed clips",
     )
 
-    subset: str
+    root: str = param(help="folder of the copy: val and train, or the class folders of one of them", identity=False)
+    annotations: str = param("", help="official CSV file, or its folder; empty: looked for near root", identity=False)
+    subset: str = param("", help="file of YouTube ids or class names: only these clips, labels unchanged", identity=False)
 
     def bases(self, split: str) -> Sequence[Path]:
         """The split's own folders where there are any: val, videos_val, val_256 ..."""

@@ -21,16 +21,8 @@ class Kinetics400(Kinetics):
 
     version: ClassVar[int] = 1
     name: ClassVar[str] = "kinetics400"
-    default_split: ClassVar[str] = "val"
     sizes: ClassVar[dict[str, int]] = {"val": 19907, "train": 246535, "test": 39806}
     count: ClassVar[int] = 400
-
-    root: str = param(help="folder of the copy: val and train, or the class folders of one of them", identity=False)
-    annotations: str = param("", help="official CSV file, or its folder; empty: looked for near root", identity=False)
-    list: str = param("", help="list file of MMAction2, TSM, PySlowFast, VideoMAE ... instead", identity=False)
-    names: str = param("", help="text file with one class name per line, in label order", identity=False)
-    template: str = param("", help="names of frames in folders, such as img_%05d.jpg; empty: every image", identity=False)
-    subset: str = param("", help="file of YouTube ids or class names: only these clips, labels unchanged", identity=False)
 
     def named(self) -> tuple[str, ...]:
         """The 400 names in label order, which torchvision's checkpoints carry."""
@@ -46,16 +38,8 @@ class Kinetics600(Kinetics):
 
     version: ClassVar[int] = 1
     name: ClassVar[str] = "kinetics600"
-    default_split: ClassVar[str] = "val"
     sizes: ClassVar[dict[str, int]] = {}
     count: ClassVar[int] = 600
-
-    root: str = param(help="folder of the copy: val and train, or the class folders of one of them", identity=False)
-    annotations: str = param("", help="official CSV file, or its folder; empty: looked for near root", identity=False)
-    list: str = param("", help="list file of MMAction2, TSM, PySlowFast, VideoMAE ... instead", identity=False)
-    names: str = param("", help="text file with one class name per line, in label order", identity=False)
-    template: str = param("", help="names of frames in folders, such as img_%05d.jpg; empty: every image", identity=False)
-    subset: str = param("", help="file of YouTube ids or class names: only these clips, labels unchanged", identity=False)
 
 
 @register("dataset", "kinetics700")
@@ -65,16 +49,8 @@ class Kinetics700(Kinetics):
 
     version: ClassVar[int] = 1
     name: ClassVar[str] = "kinetics700"
-    default_split: ClassVar[str] = "val"
     sizes: ClassVar[dict[str, int]] = {}
     count: ClassVar[int] = 700
-
-    root: str = param(help="folder of the copy: val and train, or the class folders of one of them", identity=False)
-    annotations: str = param("", help="official CSV file, or its folder; empty: looked for near root", identity=False)
-    list: str = param("", help="list file of MMAction2, TSM, PySlowFast, VideoMAE ... instead", identity=False)
-    names: str = param("", help="text file with one class name per line, in label order", identity=False)
-    template: str = param("", help="names of frames in folders, such as img_%05d.jpg; empty: every image", identity=False)
-    subset: str = param("", help="file of YouTube ids or class names: only these clips, labels unchanged", identity=False)
 
 
 @register("dataset", "mini-kinetics")
@@ -88,16 +64,11 @@ class MiniKinetics(Kinetics):
 
     version: ClassVar[int] = 1
     name: ClassVar[str] = "mini-kinetics"
-    default_split: ClassVar[str] = "val"
     sizes: ClassVar[dict[str, int]] = {}
     count: ClassVar[int] = 200
 
     root: str = param(help="folder of the Kinetics-400 copy", identity=False)
     subset: str = param("", help="file of the YouTube ids or of the 200 class names; needed", identity=False)
-    annotations: str = param("", help="official CSV file, or its folder; empty: looked for near root", identity=False)
-    list: str = param("", help="list file of MMAction2, TSM, PySlowFast, VideoMAE ... instead", identity=False)
-    names: str = param("", help="text file with one class name per line, in label order", identity=False)
-    template: str = param("", help="names of frames in folders, such as img_%05d.jpg; empty: every image", identity=False)
 
     def named(self) -> tuple[str, ...]:
         """The names that the subset lists, else the classes of its clips by the alphabet."""

@@ -1,11 +1,13 @@
 """A published data set on this disk: its folders, its annotation files, its class names."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
 from ..core.errors import InputError
+from ..core.params import param
 from ..core.registry import did_you_mean
 from .annotations import Listed, contents, find_files
 from .labels import read_names
@@ -13,6 +15,7 @@ from .lists import names_of
 from .tree import Tree, fold
 
 
+@dataclass(frozen=True)
 class LocalCopy:
     """Where a published data set lies on this disk, and what its classes are called.
 
@@ -39,11 +42,11 @@ class LocalCopy:
     by_class: ClassVar[bool] = False
     example: ClassVar[str]
 
-    root: str
-    annotations: str
-    list: str
-    names: str
-    template: str
+    root: str = param(help="folder of the copy", identity=False)
+    annotations: str = param("", help="folder of the official annotation; empty: looked for near root", identity=False)
+    list: str = param("", help="list file of MMAction2, TSM, GST, PySlowFast, VideoMAE ... instead", identity=False)
+    names: str = param("", help="text file with one class name per line, in label order", identity=False)
+    template: str = param("", help="names of frames in folders, such as img_%05d.jpg; empty: every image", identity=False)
 
     def sources(self, split: str) -> Sequence[Path]:
         """The official annotation files of a split.

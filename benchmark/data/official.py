@@ -1,6 +1,7 @@
 """What the published data sets share: annotation to clips, clips to files, and a manifest that is written once."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,11 +17,11 @@ from .written import written_once
 Records = list[ClipRecord]
 
 
+@dataclass(frozen=True)
 class Official(LocalCopy):
     """A published data set, read from its own annotation or from a list file of a code base.
 
-    A subclass is a frozen dataclass with the fields of `LocalCopy`. A clip whose file is missing is listed all the same and fails
-    when it is loaded.
+    A clip whose file is missing is listed all the same and fails when it is loaded.
 
     Attributes:
         version: Goes up when its records change.

@@ -75,6 +75,3 @@ class SomethingV1(FrameFolders):
 
     root: str = param(help="folder of the copy: numbered frame folders, or 20bn-something-something-v1", identity=False)
     annotations: str = param("", help="folder of something-something-v1-*.csv; empty: looked for near root", identity=False)
-    list: str = param("", help="list file of MMAction2, TSM, GST, VideoMAE ... instead", identity=False)
-    names: str = param("", help="text file with one class name per line, in label order", identity=False)
-    template: str = param("", help="names of frames in folders, such as %05d.jpg; empty: every image", identity=False)

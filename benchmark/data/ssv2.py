@@ -35,9 +35,6 @@ class SomethingV2(Official):
 
     root: str = param(help="folder of the copy: webm files, or 20bn-something-something-v2", identity=False)
     annotations: str = param("", help="folder of something-something-v2-*.json; empty: looked for near root", identity=False)
-    list: str = param("", help="list file of MMAction2, TSM, PySlowFast, VideoMAE ... instead", identity=False)
-    names: str = param("", help="text file with one class name per line, in label order", identity=False)
-    template: str = param("", help="names of frames in folders, such as %06d.jpg; empty: every image", identity=False)
 
     def sources(self, split: str) -> Sequence[Path]:
         """The split's file and the labels'."""

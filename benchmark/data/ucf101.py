@@ -42,9 +42,6 @@ class Ucf101(Official):
 
     root: str = param(help="folder of the copy: class folders, or UCF-101 and ucfTrainTestlist", identity=False)
     annotations: str = param("", help="folder of classInd.txt and testlist01.txt; empty: looked for near root", identity=False)
-    list: str = param("", help="list file of MMAction2, TSM, PySlowFast, VideoMAE ... instead", identity=False)
-    names: str = param("", help="text file with one class name per line, in label order", identity=False)
-    template: str = param("", help="names of frames in folders, such as img_%05d.jpg; empty: every image", identity=False)
 
     def sources(self, split: str) -> Sequence[Path]:
         """The list of the split and classInd.txt."""

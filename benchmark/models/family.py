@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
@@ -11,6 +11,7 @@ from torch import nn
 from ..core.errors import InputError
 from ..core.files import sha256
 from ..core.interfaces import InputSpec, Model
+from ..core.params import param
 from . import zoo
 from .layouts import Layout, Sibling, fit
 from .published import Located, locate
@@ -135,6 +136,28 @@ class Family:
             if found.checkpoint.labels == "sorted":
                 _unsort(net.get_submodule(self.head), classes)
         return spec
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What the component of every architecture has; a subclass gives its family, and `preset` its choices."""
+
+    family: ClassVar[Family]
+
+    preset: str = param("tiny", help="size of the network")
+    frames: int | None = param(None, help="frames of a clip; none: the preset's", low=1)
+    size: int | None = param(None, help="height and width of the crop; none: the preset's", low=32)
+    weights: str = param(
+        "auto", help="auto (shipped), random, random-<seed>, or a checkpoint: file, URL or published name", identity=False
+    )
+
+    def build(self, dataset: str, classes: Sequence[str]) -> Model:
+        """The model with its weights, in eval mode.
+
+        Raises:
+            InputError: The weights cannot be read or do not fit, or frames or size are none that the preset takes.
+        """
+        return self.family.build(self.preset, self.weights, dataset, classes, self.frames, self.size)
 
 
 def _unsort(head: nn.Module, classes: Sequence[str]) -> None:

@@ -9,10 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..core.interfaces import InputSpec, Model
+from ..core.interfaces import InputSpec
 from ..core.params import param
 from ..core.registry import register
-from .family import TINY_INPUT, Family, Preset
+from .family import TINY_INPUT, Architecture, Family, Preset
 from .folding import conv_bn
 from .layouts import Layout
 from .resnet import R50, R101, Block, ResNet
@@ -102,45 +102,21 @@ LARGE = _family("gst-large", 1, "GST-Large")
 
 @register("model", "gst")
 @dataclass(frozen=True)
-class GST:
+class GST(Architecture):
     """Grouped Spatial-Temporal Aggregation on ResNet, half of the channels to each group (Luo, Yuille 2019)."""
 
     version: ClassVar[int] = 1
+    family: ClassVar[Family] = FAMILY
 
     preset: str = param("tiny", help="size of the network", choices=("tiny", "r50", "r101"))
-    frames: int | None = param(None, help="frames of a clip; none: the preset's", low=1)
-    size: int | None = param(None, help="height and width of the crop; none: the preset's", low=32)
-    weights: str = param(
-        "auto", help="auto (shipped), random, random-<seed>, or a checkpoint: file, URL or published name", identity=False
-    )
-
-    def build(self, dataset: str, classes: Sequence[str]) -> Model:
-        """The model with its weights, in eval mode.
-
-        Raises:
-            InputError: The weights cannot be read or do not fit.
-        """
-        return FAMILY.build(self.preset, self.weights, dataset, classes, self.frames, self.size)
 
 
 @register("model", "gst-large")
 @dataclass(frozen=True)
-class GSTLarge:
+class GSTLarge(Architecture):
     """GST-Large: both groups see all channels (Luo, Yuille 2019)."""
 
     version: ClassVar[int] = 1
+    family: ClassVar[Family] = LARGE
 
     preset: str = param("tiny", help="size of the network", choices=("tiny", "r50", "r101"))
-    frames: int | None = param(None, help="frames of a clip; none: the preset's", low=1)
-    size: int | None = param(None, help="height and width of the crop; none: the preset's", low=32)
-    weights: str = param(
-        "auto", help="auto (shipped), random, random-<seed>, or a checkpoint: file, URL or published name", identity=False
-    )
-
-    def build(self, dataset: str, classes: Sequence[str]) -> Model:
-        """The model with its weights, in eval mode.
-
-        Raises:
-            InputError: The weights cannot be read or do not fit.
-        """
-        return LARGE.build(self.preset, self.weights, dataset, classes, self.frames, self.size)

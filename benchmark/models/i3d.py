@@ -1,13 +1,12 @@
 """I3D on ResNet, plain and non-local: a 2-D ResNet inflated in time (Wang, Girshick, Gupta, He, CVPR 2018, Sec. 4)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ..core.interfaces import InputSpec, Model
+from ..core.interfaces import InputSpec
 from ..core.params import param
 from ..core.registry import register
-from .family import TINY_INPUT, Family, Preset
+from .family import TINY_INPUT, Architecture, Family, Preset
 from .resnet import R101
 from .resnet3d import FACEBOOK_INPUT, MMACTION_3D, MMACTION_INPUT, Plan, ResNet3D, pytorchvideo
 
@@ -51,10 +50,11 @@ FAMILY = Family(
 
 @register("model", "i3d")
 @dataclass(frozen=True)
-class I3D:
+class I3D(Architecture):
     """I3D on ResNet, plain and non-local (Wang et al. 2018); reads mmaction2's, pytorchvideo's and IBM's checkpoints."""
 
     version: ClassVar[int] = 1
+    family: ClassVar[Family] = FAMILY
 
     preset: str = param(
         "tiny",
@@ -72,16 +72,3 @@ class I3D:
             "r101-ibm",
         ),
     )
-    frames: int | None = param(None, help="frames of a clip; none: the preset's", low=1)
-    size: int | None = param(None, help="height and width of the crop; none: the preset's", low=32)
-    weights: str = param(
-        "auto", help="auto (shipped), random, random-<seed>, or a checkpoint: file, URL or published name", identity=False
-    )
-
-    def build(self, dataset: str, classes: Sequence[str]) -> Model:
-        """The model with its weights, in eval mode.
-
-        Raises:
-            InputError: The weights cannot be read or do not fit, or the frames are no multiple of the preset's step.
-        """
-        return FAMILY.build(self.preset, self.weights, dataset, classes, self.frames, self.size)

@@ -1,15 +1,14 @@
 """CSN: 3-D convolutions within channels, 1x1x1 ones between them (Tran, Wang, Torresani, Feiszli, ICCV 2019)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from torch import nn
 
-from ..core.interfaces import Model
 from ..core.params import param
 from ..core.registry import register
-from .family import TINY_INPUT, Family, Preset
+from .family import TINY_INPUT, Architecture, Family, Preset
 from .resnet import R101
 from .resnet3d import FACEBOOK_INPUT, MMACTION_3D, MMACTION_INPUT, R152, Plan, ResNet3D, pytorchvideo
 
@@ -51,22 +50,10 @@ FAMILY = Family(
 
 @register("model", "ircsn")
 @dataclass(frozen=True)
-class IrCSN:
+class IrCSN(Architecture):
     """Interaction-reduced (and -preserved) CSN (Tran et al. 2019); reads mmaction2's and pytorchvideo's checkpoints."""
 
     version: ClassVar[int] = 1
+    family: ClassVar[Family] = FAMILY
 
     preset: str = param("tiny", help="size of the network", choices=("tiny", "r50", "r152", "ip-r152", "r101"))
-    frames: int | None = param(None, help="frames of a clip; none: the preset's", low=1)
-    size: int | None = param(None, help="height and width of the crop; none: the preset's", low=32)
-    weights: str = param(
-        "auto", help="auto (shipped), random, random-<seed>, or a checkpoint: file, URL or published name", identity=False
-    )
-
-    def build(self, dataset: str, classes: Sequence[str]) -> Model:
-        """The model with its weights, in eval mode.
-
-        Raises:
-            InputError: The weights cannot be read or do not fit.
-        """
-        return FAMILY.build(self.preset, self.weights, dataset, classes, self.frames, self.size)

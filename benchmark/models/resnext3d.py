@@ -1,15 +1,15 @@
 """3-D ResNeXt and ResNet with full 3x3x3 convolutions (Hara, Kataoka, Satoh, CVPR 2018; Kataoka et al. 2020)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from torch import nn
 
-from ..core.interfaces import InputSpec, Model
+from ..core.interfaces import InputSpec
 from ..core.params import param
 from ..core.registry import register
-from .family import TINY_INPUT, Family, Preset
+from .family import TINY_INPUT, Architecture, Family, Preset
 from .resnet import R50, R101
 from .resnet3d import R152, Plan, ResNet3D
 
@@ -52,22 +52,10 @@ FAMILY = Family(
 
 @register("model", "resnext3d")
 @dataclass(frozen=True)
-class ResNeXt3D:
+class ResNeXt3D(Architecture):
     """3-D ResNeXt-101 (Hara et al. 2018; its 64-frame files want frames=64) and 3-D ResNets (2020); reads the authors' files."""
 
     version: ClassVar[int] = 1
+    family: ClassVar[Family] = FAMILY
 
     preset: str = param("tiny", help="size of the network", choices=("tiny", "r101", "r3d50", "r3d101", "r3d152", "r3d200"))
-    frames: int | None = param(None, help="frames of a clip; none: the preset's", low=1)
-    size: int | None = param(None, help="height and width of the crop; none: the preset's", low=32)
-    weights: str = param(
-        "auto", help="auto (shipped), random, random-<seed>, or a checkpoint: file, URL or published name", identity=False
-    )
-
-    def build(self, dataset: str, classes: Sequence[str]) -> Model:
-        """The model with its weights, in eval mode.
-
-        Raises:
-            InputError: The weights cannot be read or do not fit.
-        """
-        return FAMILY.build(self.preset, self.weights, dataset, classes, self.frames, self.size)

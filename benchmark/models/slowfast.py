@@ -7,10 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..core.interfaces import InputSpec, Model
+from ..core.interfaces import InputSpec
 from ..core.params import param
 from ..core.registry import register
-from .family import TINY_INPUT, Family, Preset
+from .family import TINY_INPUT, Architecture, Family, Preset
 from .folding import conv_bn
 from .layouts import Layout
 from .resnet import R50, R101
@@ -156,10 +156,11 @@ FAMILY = Family(
 
 @register("model", "slowfast")
 @dataclass(frozen=True)
-class SlowFast:
+class SlowFast(Architecture):
     """SlowFast, slow frames x their distance (Feichtenhofer et al. 2019); reads mmaction2's and pytorchvideo's checkpoints."""
 
     version: ClassVar[int] = 1
+    family: ClassVar[Family] = FAMILY
 
     preset: str = param(
         "tiny",
@@ -176,16 +177,3 @@ class SlowFast:
             "r101-16x8-facebook",
         ),
     )
-    frames: int | None = param(None, help="frames of a clip, a multiple of alpha; none: the preset's", low=1)
-    size: int | None = param(None, help="height and width of the crop; none: the preset's", low=32)
-    weights: str = param(
-        "auto", help="auto (shipped), random, random-<seed>, or a checkpoint: file, URL or published name", identity=False
-    )
-
-    def build(self, dataset: str, classes: Sequence[str]) -> Model:
-        """The model with its weights, in eval mode.
-
-        Raises:
-            InputError: The weights cannot be read or do not fit, or the frames are no multiple of alpha.
-        """
-        return FAMILY.build(self.preset, self.weights, dataset, classes, self.frames, self.size)

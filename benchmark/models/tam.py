@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..core.interfaces import InputSpec, Model
+from ..core.interfaces import InputSpec
 from ..core.params import param
 from ..core.registry import register
-from .family import TINY_INPUT, Family, Preset
+from .family import TINY_INPUT, Architecture, Family, Preset
 from .layouts import Layout
 from .resnet import R50, R101, Block, ResNet
 
@@ -110,25 +110,13 @@ FAMILY = Family(
 
 @register("model", "tam")
 @dataclass(frozen=True)
-class TAM:
+class TAM(Architecture):
     """Temporal Aggregation Module on ResNet (Fan et al. 2019); reads IBM's checkpoints.
 
     Not Liu et al.'s temporal adaptive module (TANet), which shares the letters. IBM's published files take 32 frames.
     """
 
     version: ClassVar[int] = 1
+    family: ClassVar[Family] = FAMILY
 
     preset: str = param("tiny", help="size of the network", choices=("tiny", "r50", "r101"))
-    frames: int | None = param(None, help="frames of a clip; none: the preset's", low=1)
-    size: int | None = param(None, help="height and width of the crop; none: the preset's", low=32)
-    weights: str = param(
-        "auto", help="auto (shipped), random, random-<seed>, or a checkpoint: file, URL or published name", identity=False
-    )
-
-    def build(self, dataset: str, classes: Sequence[str]) -> Model:
-        """The model with its weights, in eval mode.
-
-        Raises:
-            InputError: The weights cannot be read or do not fit.
-        """
-        return FAMILY.build(self.preset, self.weights, dataset, classes, self.frames, self.size)

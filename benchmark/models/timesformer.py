@@ -1,6 +1,5 @@
 """TimeSformer: a vision transformer that attends over time and over space by turns (Bertasius, Wang, Torresani, ICML 2021)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -8,10 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import TimesformerConfig, TimesformerForVideoClassification
 
-from ..core.interfaces import InputSpec, Model
+from ..core.interfaces import InputSpec
 from ..core.params import param
 from ..core.registry import register
-from .family import TINY_INPUT, Family, Preset
+from .family import TINY_INPUT, Architecture, Family, Preset
 from .layouts import Layout
 
 _BASE = InputSpec(
@@ -153,22 +152,10 @@ FAMILY = Family(
 
 @register("model", "timesformer")
 @dataclass(frozen=True)
-class TimeSformer:
+class TimeSformer(Architecture):
     """TimeSformer (Bertasius et al. 2021), divided attention; reads the authors', mmaction2's and transformers' checkpoints."""
 
     version: ClassVar[int] = 1
+    family: ClassVar[Family] = FAMILY
 
     preset: str = param("tiny", help="size of the network", choices=("tiny", "base", "hr", "large", "large64"))
-    frames: int | None = param(None, help="frames of a clip, which the preset fixes; none: the preset's", low=1)
-    size: int | None = param(None, help="height and width of the crop, which the preset fixes; none: the preset's", low=32)
-    weights: str = param(
-        "auto", help="auto (shipped), random, random-<seed>, or a checkpoint: file, URL or published name", identity=False
-    )
-
-    def build(self, dataset: str, classes: Sequence[str]) -> Model:
-        """The model with its weights, in eval mode.
-
-        Raises:
-            InputError: The weights cannot be read or do not fit, or frames or size are not the preset's.
-        """
-        return FAMILY.build(self.preset, self.weights, dataset, classes, self.frames, self.size)

@@ -7,10 +7,10 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from ..core.interfaces import InputSpec, Model
+from ..core.interfaces import InputSpec
 from ..core.params import param
 from ..core.registry import register
-from .family import TINY_INPUT, Family, Preset
+from .family import TINY_INPUT, Architecture, Family, Preset
 from .layouts import Layout
 from .resnet import MMACTION, R50, R101, channels_last
 from .resnet3d import Plan, Trunk3D
@@ -128,29 +128,17 @@ FAMILY = Family(
 
 @register("model", "tpn")
 @dataclass(frozen=True)
-class TPN:
+class TPN(Architecture):
     """Temporal Pyramid Network on TSM or SlowOnly (Yang et al. 2020); reads the authors' and mmaction2's checkpoints.
 
     The authors' TSM shifts the skip path of each stage's first block too, mmaction2's does not: tsm-r50-inplace and tsm-r50.
     """
 
     version: ClassVar[int] = 1
+    family: ClassVar[Family] = FAMILY
 
     preset: str = param(
         "tiny",
         help="trunk and size of the network",
         choices=("tiny", "tsm-r50", "tsm-r50-inplace", "slowonly-r50", "slowonly-r101"),
     )
-    frames: int | None = param(None, help="frames of a clip; none: the preset's", low=1)
-    size: int | None = param(None, help="height and width of the crop; none: the preset's", low=32)
-    weights: str = param(
-        "auto", help="auto (shipped), random, random-<seed>, or a checkpoint: file, URL or published name", identity=False
-    )
-
-    def build(self, dataset: str, classes: Sequence[str]) -> Model:
-        """The model with its weights, in eval mode.
-
-        Raises:
-            InputError: The weights cannot be read or do not fit.
-        """
-        return FAMILY.build(self.preset, self.weights, dataset, classes, self.frames, self.size)

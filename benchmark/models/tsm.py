@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from ..core.interfaces import InputSpec, Model
+from ..core.interfaces import InputSpec
 from ..core.params import param
 from ..core.registry import register
-from .family import TINY_INPUT, Family, Preset
+from .family import TINY_INPUT, Architecture, Family, Preset
 from .layouts import Layout
 from .nonlocal_block import NonLocal, Pairing
 from .resnet import MMACTION, R50, R101, ResNet, channels_last
@@ -141,26 +141,14 @@ FAMILY = Family(
 
 @register("model", "tsm")
 @dataclass(frozen=True)
-class TSM:
+class TSM(Architecture):
     """Temporal Shift Module on ResNet (Lin, Gan, Han 2019); reads the authors' and mmaction2's checkpoints."""
 
     version: ClassVar[int] = 1
+    family: ClassVar[Family] = FAMILY
 
     preset: str = param(
         "tiny",
         help="size of the network, and what its blocks do",
         choices=("tiny", "r50", "r101", "r50-inplace", "r50-nl-embedded", "r50-nl-dot", "r50-nl-gaussian"),
     )
-    frames: int | None = param(None, help="frames of a clip; none: the preset's", low=1)
-    size: int | None = param(None, help="height and width of the crop; none: the preset's", low=32)
-    weights: str = param(
-        "auto", help="auto (shipped), random, random-<seed>, or a checkpoint: file, URL or published name", identity=False
-    )
-
-    def build(self, dataset: str, classes: Sequence[str]) -> Model:
-        """The model with its weights, in eval mode.
-
-        Raises:
-            InputError: The weights cannot be read or do not fit.
-        """
-        return FAMILY.build(self.preset, self.weights, dataset, classes, self.frames, self.size)
