@@ -1,8 +1,7 @@
 """What our full-size models cost beside their upstream: `python tests/speed/models.py [runs] [name ...]`.
 
 Both hold the same weights, which ours took through its checkpoint mapping, and see the same clip in the same process, by turns.
-Only upstreams that can be installed are here: torchvision,
-pytorchvideo and transformers.
+Only upstreams that can be installed are here: torchvision, pytorchvideo and transformers.
 """
 
 import resource
