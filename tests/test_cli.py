@@ -174,6 +174,11 @@ def test_a_failing_cell_is_a_row_and_exit_code_1(world, tmp_path):
     assert table.loc["attack", "status"] == "error" and table.loc["clean", "status"] == "ok"
 
 
+def heed_interrupts():
+    """A test run in the background ignores SIGINT, and its children would inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
 def test_interrupted_runs_go_on_where_they_stopped(end, world, tmp_path):
     store = tmp_path / "store"
@@ -189,7 +194,8 @@ def test_interrupted_runs_go_on_where_they_stopped(end, world, tmp_path):
         str(store),
     ]
     command = [sys.executable, "-m", "robustvideo.benchmark.cli.main", *words]
-    process = subprocess.Popen(command, cwd=world, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = subprocess.Popen(command, cwd=world, text=True, preexec_fn=heed_interrupts, **pipes)
     deadline = time.monotonic() + 60
     while not list(store.rglob("*.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
