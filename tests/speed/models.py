@@ -4,6 +4,7 @@ Both hold the same weights, which ours took through its checkpoint mapping, and 
 Only upstreams that can be installed are here: torchvision, pytorchvideo and transformers.
 """
 
+import ctypes
 import resource
 import sys
 import tempfile
@@ -117,6 +118,7 @@ def gradient(net: nn.Module, clip: Tensor) -> None:
 
 def peak(net: nn.Module, clip: Tensor) -> float:
     """MiB that a gradient adds to what the process holds, by looking at its resident memory a thousand times a second."""
+    ctypes.CDLL(None).malloc_trim(0)  # what earlier jobs left behind would hide what this one takes
     before, highest, done = _resident(), 0.0, threading.Event()
 
     def watch() -> None:
