@@ -3,17 +3,15 @@
 import csv
 import hashlib
 import io
-import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..core.errors import InputError
 from ..core.files import cache_root, sha256, write_atomically
+from ..core.progress import progress
 from . import shapes_world
 
 SIZES = {"train": 1600, "val": 160}
@@ -80,9 +78,7 @@ def write_clips(folder: Path, variant: str, split: str, count: int) -> None:
 
 
 def _progress() -> Progress:
-    quiet = os.environ.get("VBENCH_NO_PROGRESS", "").lower() not in ("", "0", "false")
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), disable=quiet or not sys.stderr.isatty(), transient=True)
+    return progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
 
 
 def _unwritable(error: OSError) -> InputError:

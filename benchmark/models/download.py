@@ -15,11 +15,11 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from ..core.errors import InputError
+from ..core.progress import progress
 
 ATTEMPTS = 3
 PAUSE = 1.0
@@ -193,6 +193,4 @@ def _forget(part: Path) -> None:
 
 
 def _progress() -> Progress:
-    quiet = os.environ.get("VBENCH_NO_PROGRESS", "").lower() not in ("", "0", "false")
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), disable=quiet or not sys.stderr.isatty(), transient=True)
+    return progress(TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
