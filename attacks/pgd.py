@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
+from ..benchmark.core.ascent import Normalised, Sign, ascend
 from ..benchmark.core.best import Best
-from ..benchmark.core.budget import Ball, check_eps, l2_norm, per_clip
-from ..benchmark.core.interfaces import Target
+from ..benchmark.core.budget import Ball, check_eps
+from ..benchmark.core.interfaces import Attack, Target
 from ..benchmark.core.losses import LOSSES
 from ..benchmark.core.params import PIXEL, param
 from ..benchmark.core.registry import register
@@ -17,11 +17,13 @@ from ..benchmark.core.rng import ClipRandom
 
 @register("attack", "pgd")
 @dataclass(frozen=True)
-class PGD:
+class PGD(Attack):
     """Projected gradient descent over the whole clip, best iterate kept per clip.
 
-    Each step moves by `step` along the sign of the gradient (L-inf) or along the gradient scaled to L2 norm 1, and projects
-    onto the ball and [0, 1]. Of a random target the last iterate of each restart counts, judged by the deployed, averaged
+    Formula: x <- P(x + step * sign(grad loss)) for L-inf, x <- P(x + step * grad / |grad|_2) for L2, where P brings the clip
+    into the eps-ball and [0, 1]; x starts at a uniform draw from the ball.
+
+    Of a random target the last iterate of each restart counts, judged by the deployed, averaged
     form: the loss of one draw says little about an iterate, and picking by it was never stronger where we measured it.
     The step stays at eps/4 or more: with tiny steps the signs of noisy gradients cancel, and EOT looks weak.
 
@@ -60,33 +62,19 @@ class PGD:
 
     def run(self, target: Target, clips: Tensor, labels: Tensor, rng: ClipRandom) -> Tensor:
         """Adversarial candidates (N, C, T, H, W) of clips (N, C, T, H, W) with labels (N,)."""
-        best = Best(clips)
+        best, ball = Best(clips), Ball(clips, self.norm, self.eps)
+        move = (Sign if self.norm == "linf" else Normalised)(self.step_size)
         for _ in range(self.restarts):
-            self._ascend(target, clips, labels, rng, best)
+            ascend(
+                target,
+                ball,
+                labels,
+                rng,
+                best,
+                loss=LOSSES[self.loss],
+                steps=self.steps,
+                move=move,
+                random_start=self.random_start,
+                keep="last" if target.stochastic and self.restarts == 1 else "best",
+            )
         return best.clips
-
-    def _ascend(self, target: Target, clips: Tensor, labels: Tensor, rng: ClipRandom, best: Best) -> None:
-        loss = LOSSES[self.loss]
-        rows = (~best.fooled).nonzero().flatten() if target.until_fooled else torch.arange(len(clips), device=clips.device)
-        label, random, ball = labels[rows], rng[rows], Ball(clips[rows], self.norm, self.eps)
-        x = ball.random(random) if self.random_start else clips[rows]
-        for _ in range(self.steps):
-            if not len(rows):
-                return
-            grad, value, logits = target.gradient(x, label, loss, random)
-            if not target.stochastic:
-                best.offer(rows, x, value, logits, label)
-            if target.until_fooled and best.fooled[rows].any():
-                left = ~best.fooled[rows]
-                rows, x, label, random, ball, grad = rows[left], x[left], label[left], random[left], ball[left], grad[left]
-            x = ball.project(self._move(x, grad))
-        if target.stochastic and self.restarts == 1:
-            best.clips = x
-        elif len(rows):
-            logits = target.logits(x, random)
-            best.offer(rows, x, loss(logits, label), logits, label)
-
-    def _move(self, x: Tensor, grad: Tensor) -> Tensor:
-        if self.norm == "linf":
-            return x.add(grad.sign_(), alpha=self.step_size)
-        return x + self.step_size * grad / per_clip(l2_norm(grad).clamp_min(1e-12))

@@ -5,7 +5,9 @@ import torch
 from conftest_models import build_net
 from robustvideo.benchmark.core.interfaces import Model
 from robustvideo.benchmark.core.rng import ClipRandom
-from robustvideo.benchmark.evaluation.threat import CountedTarget, Pipeline
+from robustvideo.benchmark.evaluation.memory import Room
+from robustvideo.benchmark.evaluation.target import CountedTarget
+from robustvideo.benchmark.evaluation.threat import Pipeline, Threat
 
 torch.set_num_threads(1)  # the mocks are too small to share out
 
@@ -36,7 +38,9 @@ def streams():
 def target():
     """A counted target of a model behind defences."""
 
-    def make(model, count, defenses=(), eot=1, until_fooled=False):
-        return CountedTarget(Pipeline.build(model, defenses), count, eot, until_fooled, lambda work: None)
+    def make(model, count, defenses=(), eot=1, until_fooled=False, average="loss", rows=32, labels=None):
+        threat = Threat("adaptive", eot=eot, average=average)
+        truth = torch.zeros(count, dtype=torch.long) if labels is None else labels
+        return CountedTarget(Pipeline.build(model, defenses), truth, threat, until_fooled, Room(rows))
 
     return make

@@ -33,6 +33,8 @@ class Scale:
     [
         ("oblivious", Threat("oblivious")),
         ("adaptive:eot=10", Threat("adaptive", eot=10)),
+        ("adaptive:eot=4,average=score", Threat("adaptive", eot=4, average="score")),
+        ("transfer", Threat("transfer")),
         ("transfer:torchvision:r3d_18", Threat("transfer", source="torchvision:r3d_18")),
     ],
 )
@@ -40,7 +42,7 @@ def test_threats_round_trip(text, threat):
     assert Threat.parse(text) == threat and Threat.parse(str(threat)) == threat
 
 
-@pytest.mark.parametrize("text", ["adaptiv", "adaptive:eot=0", "adaptive:eots=3", "oblivious:eot=3", "transfer"])
+@pytest.mark.parametrize("text", ["adaptiv", "adaptive:eot=0", "adaptive:eots=3", "oblivious:eot=3", "adaptive:average=both"])
 def test_bad_threats(text):
     with pytest.raises(InputError, match="threat"):
         Threat.parse(text)
@@ -49,11 +51,12 @@ def test_bad_threats(text):
 def test_eot_is_the_mean_over_fresh_draws_through_the_whole_pipeline(net, clips, labels, target, streams):
     attacked = target(net, 5, [Shuffle()], eot=4)
     got = attacked.gradient(clips, labels, cross_entropy, streams(5))
-    random, scorer = streams(5), Shuffle().protect(lambda x, rng: net(x))
+    random, scorer = streams(5).spawn(4), Shuffle().protect(lambda x, rng: net(x))
     grads = []
-    for _ in range(4):
+    for draw in range(4):
         leaf = clips.clone().requires_grad_()
-        grads.append(torch.autograd.grad(cross_entropy(scorer(leaf, random), labels).sum(), leaf)[0])
+        logits = scorer(leaf, random[torch.arange(5) * 4 + draw])
+        grads.append(torch.autograd.grad(cross_entropy(logits, labels).sum(), leaf)[0])
     torch.testing.assert_close(got.grad, torch.stack(grads).mean(dim=0))
     assert not torch.equal(grads[0], grads[1])
     assert attacked.gradients.tolist() == [4] * 5
@@ -96,8 +99,10 @@ CHEAT = '''
 from dataclasses import dataclass
 from typing import ClassVar
 
+from robustvideo.benchmark.core.interfaces import Attack
+
 @dataclass(frozen=True)
-class Cheat:
+class Cheat(Attack):
     """Leaves its budget and the pixel range. Source: none."""
 
     version: ClassVar[int] = 1

@@ -40,4 +40,17 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     return -margin(logits, labels) / (ranked[:, 0] - ranked[:, 2] + 1e-12)
 
 
+def targeted_dlr(logits: Tensor, labels: Tensor) -> Tensor:
+    """Targeted DLR loss (Croce and Hein 2020, Eq. 7) of true and target classes, labels (N, 2): it rises towards the target.
+
+    Raises:
+        InputError: There are fewer than four classes.
+    """
+    if logits.shape[1] < 4:
+        raise InputError("loss", f"targeted dlr needs at least 4 classes, the model has {logits.shape[1]}", "use ce, cw or dlr")
+    ranked = logits.sort(dim=1, descending=True).values
+    chosen = logits.gather(1, labels)
+    return -(chosen[:, 0] - chosen[:, 1]) / (ranked[:, 0] - (ranked[:, 2] + ranked[:, 3]) / 2 + 1e-12)
+
+
 LOSSES: dict[str, Loss] = {"ce": cross_entropy, "cw": cw, "dlr": dlr}

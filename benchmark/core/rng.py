@@ -39,6 +39,26 @@ class ClipRandom:
         rows = index.nonzero().flatten() if index.dtype == torch.bool else index
         return ClipRandom([self._streams[row] for row in rows.tolist()], self.positions[rows], self.device)
 
+    def spawn(self, count: int) -> "ClipRandom":
+        """`count` new streams per clip, clip after clip: those of the first clip, then of the second.
+
+        What they give does not depend on how many of them are used in one pass.
+        """
+        streams = []
+        for stream in self._streams:
+            seeds = torch.randint(0, 2**62, (count,), generator=stream).tolist()
+            streams += [torch.Generator().manual_seed(seed) for seed in seeds]
+        return ClipRandom(streams, self.positions.repeat_interleave(count), self.device)
+
+    def state(self) -> list[Tensor]:
+        """Where the streams are, for `restore`."""
+        return [stream.get_state() for stream in self._streams]
+
+    def restore(self, state: Sequence[Tensor]) -> None:
+        """Takes the streams back to where they were."""
+        for stream, saved in zip(self._streams, state, strict=True):
+            stream.set_state(saved)
+
     def uniform(self, shape: Sequence[int], low: float = 0.0, high: float = 1.0) -> Tensor:
         """Float32 draws in [low, high), shape (N, *shape)."""
         return self._stack([torch.rand(tuple(shape), generator=stream) for stream in self._streams]) * (high - low) + low

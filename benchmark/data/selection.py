@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.errors import InputError
-from ..core.interfaces import ClipRecord
+from ..core.interfaces import ClipRecord, Dataset
 
 
 def balanced(records: Sequence[ClipRecord], limit: int | None = None) -> list[ClipRecord]:
@@ -56,6 +56,32 @@ def missing(records: Sequence[ClipRecord]) -> list[ClipRecord]:
 def default_split(dataset: object) -> str:
     """The split that a data set is tested on where none is named: its `default_split`, else `test`."""
     return getattr(dataset, "default_split", "test")
+
+
+def fit_split(dataset: Dataset, evaluated: str, wanted: str | None) -> str:
+    """The split on which something universal is made for clips of the split `evaluated`: another one, which has clips.
+
+    Args:
+        dataset: The data set.
+        evaluated: The split that is judged.
+        wanted: The user's choice; None: the validation clips, else the training clips.
+
+    Raises:
+        InputError: There is none, or the one wanted is the one that is judged.
+    """
+    if wanted == evaluated:
+        raise InputError(
+            "fit_split", f"{wanted!r} is the split that is judged", "a universal perturbation is made on other clips"
+        )
+    for split in [wanted] if wanted else ["val", f"{evaluated}-train", "train"]:
+        try:
+            if split != evaluated and dataset.records(split):
+                return split
+        except InputError:
+            if wanted:
+                raise
+    problem = f"the data set has no other clips than those of split {evaluated!r} to make it on"
+    raise InputError("fit_split", problem, "name a split with clips")
 
 
 def _facts(record: ClipRecord) -> list[str | int | None]:

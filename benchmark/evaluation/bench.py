@@ -13,44 +13,19 @@ from ..core.errors import InputError
 from ..core.interfaces import Attack, Batch, ClipRecord, Dataset, Defense, Model
 from ..core.registry import Component
 from ..data.loader import Failure, load
-from ..data.selection import balanced, manifest_sha256
+from ..data.selection import balanced, fit_split, manifest_sha256
 from ..models.build import build_model
 from ..models.published import resolve_model
 from .cell import Cell
+from .crafted import Crafted
+from .memory import Room
 from .threat import Pipeline
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Goes up when the way of measuring changes in a way that moves numbers."""
 
 KEPT_BYTES = 2 << 30
 """How much memory decoded clips, and again adversarial clips, may take before they are made anew for each cell."""
-
-
-@dataclass
-class Crafted:
-    """Adversarial clips of a batch, inside the budget, with what they cost and what they reveal.
-
-    Attributes:
-        clips: (N, C, T, H, W), on the device.
-        linf: Largest change per clip, (N,).
-        l2: L2 norm of the change over the whole clip, (N,).
-        frames: Changed frames, (N,).
-        gradients: Forward-backward passes per clip, (N,).
-        queries: Forward passes per clip, (N,).
-        zero: Gradients that were zero everywhere, per clip, (N,).
-        nonfinite: Gradients with a NaN or an infinity, per clip, (N,).
-        outside: Whether the attack itself had left the budget, so that the harness had to project, (N,).
-    """
-
-    clips: Tensor
-    linf: Tensor
-    l2: Tensor
-    frames: Tensor
-    gradients: Tensor
-    queries: Tensor
-    zero: Tensor
-    nonfinite: Tensor
-    outside: Tensor
 
 
 @dataclass
@@ -66,9 +41,14 @@ class Bench:
     device: torch.device = torch.device("cpu")
     batch_size: int = 32
     tick: Callable[[int], None] = lambda work: None
+    room: Room = field(init=False)
     _live: dict[str, Any] = field(default_factory=dict)
     _batches: dict[str, tuple[list[Batch], list[Failure]]] = field(default_factory=dict)
     _crafted: dict[str, Crafted] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # On a GPU the draws of EOT lie side by side until memory says no; on a CPU a wider batch gains nothing.
+        self.room = Room(self.batch_size * (8 if self.device.type == "cuda" else 1))
 
     def dataset(self, cell: Cell) -> Dataset:
         """The cell's data set."""
@@ -109,7 +89,7 @@ class Bench:
         assert cell.threat is not None
         if cell.threat.name == "adaptive":
             pipeline = self.pipeline(cell)
-            if not pipeline.gradient:
+            if not pipeline.gradient and not self.attack(cell).black_box:
                 raise InputError(f"defense {cell.defense_text}", "lets no gradient pass", "use a transfer or black-box attack")
             return pipeline
         source, model = self.source(cell) or self.model(cell), self.model(cell)
@@ -144,6 +124,14 @@ class Bench:
         """The clips that could not be decoded, known once `batches` has ended."""
         return self._live.get(f"failures {self._clips_key(cell)}", [])
 
+    def fitting_batch(self, cell: Cell) -> Batch:
+        """The clips that a universal perturbation is made on: decoded once, as one batch.
+
+        Raises:
+            InputError: The data set has no other split, or none of its clips can be decoded.
+        """
+        return self._once(f"fitting {self._fit_key(cell)} {self.model(cell).input}", lambda: self._fitting_batch(cell))
+
     def clips(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Float clips in [0, 1] and labels, on the device."""
         clips = batch.clips.to(self.device)
@@ -171,7 +159,7 @@ class Bench:
         for link in cell.defense:
             _promised(link, link.create(), ("stochastic", "gradient", "draws", "protect"))
         if cell.attack:
-            _promised(cell.attack, self.attack(cell), ("norm", "eps", "run"))
+            _promised(cell.attack, self.attack(cell), ("norm", "eps", "run", "limits"))
         self.records(cell)
         self.model(cell)
         self.source(cell)
@@ -196,6 +184,7 @@ class Bench:
             "attack": cell.attack.text if cell.attack else "none",
             "norm": self.attack(cell).norm if cell.attack else "none",
             "eps": self.attack(cell).eps if cell.attack else 0.0,
+            "fit_manifest_sha256": self._fit_manifest(cell),
             "defense": cell.defense_text,
             "threat": f"transfer:{other.text}" if other else str(cell.threat or "none"),
             "source_sha256": source.weights_sha256 if source else "",
@@ -209,6 +198,26 @@ class Bench:
         """The cell's name in the store: 24 hex digits of the sha256 of its spec."""
         text = json.dumps(self.spec(cell), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+    def _fitting_batch(self, cell: Cell) -> Batch:
+        read = load(self._fit_records(cell), self.model(cell).input, self.batch_size)
+        batches = [batch for batch, _ in read if batch is not None]
+        if not batches:
+            raise InputError(f"attack {cell.attack}", "no clip that its perturbation is to be made on could be decoded")
+        return Batch([record for batch in batches for record in batch.records], torch.cat([batch.clips for batch in batches]))
+
+    def _fit_records(self, cell: Cell) -> list[ClipRecord]:
+        def find() -> list[ClipRecord]:
+            split = fit_split(self.dataset(cell), cell.split, self.attack(cell).fit_split)
+            return balanced(self.dataset(cell).records(split), self.attack(cell).fit_clips)
+
+        return self._once(f"fit records {self._fit_key(cell)}", find)
+
+    def _fit_key(self, cell: Cell) -> str:
+        return f"{cell.dataset} {cell.split} {self.attack(cell).fit_split} {self.attack(cell).fit_clips}"
+
+    def _fit_manifest(self, cell: Cell) -> str:
+        return manifest_sha256(self._fit_records(cell)) if cell.attack and self.attack(cell).universal else ""
 
     def _model(self, cell: Cell, component: Component) -> Model:
         classes, name = self.dataset(cell).classes, cell.dataset.entry.name
@@ -236,4 +245,8 @@ class Bench:
 def _promised(component: Component, made: Any, names: tuple[str, ...]) -> None:
     missing = [name for name in names if not hasattr(made, name)]
     if missing:
-        raise InputError(f"{component.entry.kind} {component.entry.name}", f"has no {', '.join(missing)}", "see CONTRIBUTING.md")
+        raise InputError(
+            f"{component.entry.kind} {component.entry.name}",
+            f"has no {', '.join(missing)}",
+            "see CONTRIBUTING.md for its base class",
+        )

@@ -14,7 +14,8 @@ import torch
 from ..core.interfaces import Attack, Batch
 from .bench import Bench
 from .cell import Cell
-from .measure import Judgement, craft, judge
+from .crafting import craft
+from .measure import Judgement, judge
 
 SAMPLE = 16
 """Clips that the attack is run on again with twice the steps."""
@@ -24,8 +25,8 @@ POINT = 0.01
 
 
 def doubled(attack: Attack) -> Attack | None:
-    """The attack with twice its steps, or None where it has none."""
-    if not is_dataclass(attack) or "steps" not in {one.name for one in fields(attack)}:
+    """The attack with twice its steps, or None where it has none or where one perturbation serves all clips."""
+    if attack.universal or not is_dataclass(attack) or "steps" not in {one.name for one in fields(attack)}:
         return None
     return replace(attack, steps=2 * attack.steps)  # type: ignore[type-var, attr-defined]
 
@@ -76,12 +77,11 @@ def check_attack(cell: Cell, bench: Bench, sample: Sample) -> dict[str, Any]:
         made = craft(cell, bench, other, batch, clips, labels, full=pipeline.stochastic)
         return float(judge(cell, bench, pipeline, batch, made.clips, labels).correct.mean())
 
-    single = getattr(attack, "single_step", lambda: None)()
     return {
         "n": len(batch.records),
         "attack": sample.accuracy,
         "doubled": accuracy(doubled(attack)),
-        "single_step": accuracy(single),
+        "single_step": accuracy(attack.single_step()),
     }
 
 

@@ -4,7 +4,7 @@ from .bench import Bench
 from .cell import Cell
 from .checks import SAMPLE, doubled
 from .measure import passes
-from .threat import GRADIENT_COST
+from .target import GRADIENT_COST
 
 
 def estimate(cell: Cell, bench: Bench) -> int:
@@ -15,6 +15,9 @@ def estimate(cell: Cell, bench: Bench) -> int:
         return work
     attack = bench.attack(cell)
     eot = cell.threat.eot if pipeline.stochastic else 1
-    steps = GRADIENT_COST * eot * getattr(attack, "steps", 1) * getattr(attack, "restarts", 1)
+    gradients, queries = attack.calls
+    each = GRADIENT_COST * eot * gradients + queries * (pipeline.draws if cell.threat.name == "adaptive" else 1)
     sample = min(SAMPLE, clips) if cell.crafted_on_judged and doubled(attack) else 0
-    return work + steps * (clips + 2 * sample)
+    if attack.universal:
+        clips += attack.fit_clips
+    return work + each * (clips + 2 * sample)

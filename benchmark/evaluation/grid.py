@@ -1,7 +1,7 @@
 """From what the user asked for to the list of cells."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..core.errors import InputError
 from ..core.registry import Component, resolve
@@ -37,19 +37,30 @@ class Grid:
     def cells(self) -> list[Cell]:
         """All cells, each once: clean ones first, then undefended attacks, then defended ones."""
         chains = [(), *(chain for chain in self.defenses if chain)]
-        transfers = [threat for threat in self.threats if threat.name == "transfer"]
         handed_on = len(chains) > 1
         cells = [self._cell(model, defense=chain) for model in self.models for chain in chains]
         for model in self.models:
             for attack in self.attacks:
+                threats = self._threats(model, attack)
+                transfers = [threat for threat in threats if threat.name == "transfer"]
                 cells.append(self._cell(model, attack=attack, threat=Threat("white-box"), full=handed_on))
                 cells += [self._cell(model, attack=attack, threat=threat) for threat in transfers]
                 cells += [
-                    self._cell(model, attack=attack, threat=threat, defense=chain)
-                    for chain in chains[1:]
-                    for threat in self.threats
+                    self._cell(model, attack=attack, threat=threat, defense=chain) for chain in chains[1:] for threat in threats
                 ]
         return list({str((cell.model, cell.attack, cell.defense, cell.threat)): cell for cell in cells}.values())
+
+    def _threats(self, model: Component, attack: Component) -> list[Threat]:
+        """The threats as a model and an attack meet them: every other model as a source, the draws that the attack asks for."""
+        met = []
+        for threat in self.threats:
+            if threat.name == "transfer" and not threat.source:
+                met += [Threat("transfer", source=other.text) for other in self.models if other.text != model.text]
+            elif threat.name == "adaptive":
+                met.append(replace(threat, eot=max(threat.eot, attack.create().eot)))
+            else:
+                met.append(threat)
+        return met
 
     def _cell(self, model: Component, **parts: object) -> Cell:
         return Cell(self.dataset, self.split, self.limit, model, seed=self.seed, **parts)  # type: ignore[arg-type]

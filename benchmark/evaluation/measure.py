@@ -1,4 +1,4 @@
-"""Crafting adversarial clips for a cell and judging what a pipeline makes of them."""
+"""Judging what a pipeline makes of clips, and keeping what was measured."""
 
 from dataclasses import dataclass, field
 from math import isfinite
@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..core.budget import Ball, changed_frames, l2_norm, linf_norm, per_clip
-from ..core.interfaces import Attack, Batch, ClipRecord
+from ..core.interfaces import Batch, ClipRecord
 from ..core.losses import margin
 from ..core.rng import ClipRandom
-from .bench import Bench, Crafted
+from .bench import Bench
 from .cell import Cell
-from .threat import CountedTarget, Pipeline
+from .crafted import Crafted
+from .threat import Pipeline
 
 PASSES = 10
 """Fresh passes over which a random pipeline's decisions on adversarial clips are averaged: one pass misjudges it."""
@@ -66,59 +66,13 @@ def judge(cell: Cell, bench: Bench, pipeline: Pipeline, batch: Batch, clips: Ten
     )
 
 
-def craft(cell: Cell, bench: Bench, attack: Attack, batch: Batch, clips: Tensor, labels: Tensor, full: bool) -> Crafted:
-    """Runs an attack under the cell's threat and brings the result inside the budget, whatever the attack returned.
-
-    Where the attacked pipeline is deterministic, a clip that is wrong without any change stays (or becomes) unchanged when the
-    attack found nothing: the zero perturbation lies in every ball.
-
-    Args:
-        cell: Gives threat, seed and defence.
-        bench: The live objects.
-        attack: The attack to run.
-        batch: Names the clips.
-        clips: Clean clips (N, C, T, H, W) in [0, 1].
-        labels: True classes (N,).
-        full: Full strength on every clip; otherwise a clip is done when it is fooled.
-    """
-    assert cell.attack is not None and cell.threat is not None
-    pipeline = bench.attacked(cell)
-    target = CountedTarget(pipeline, len(clips), cell.threat.eot, not full, bench.tick)
-    purpose = f"craft {cell.attack.text} {cell.defense_text if cell.threat.name == 'adaptive' else 'none'}"
-    rng = ClipRandom.for_clips(batch.ids, cell.seed, purpose, bench.device)
-    wrong = torch.zeros(len(clips), dtype=torch.bool, device=clips.device)
-    if not pipeline.stochastic:
-        wrong = margin(target.logits(clips, rng), labels) <= 0
-    todo = ~wrong if target.until_fooled else torch.ones_like(wrong)
-    made = clips.clone()
-    if todo.any():
-        made[todo] = attack.run(target, clips[todo], labels[todo], rng[todo]).detach()
-    norm = linf_norm(made - clips) if attack.norm == "linf" else l2_norm(made - clips)
-    outside = ~(norm <= attack.eps * (1 + 1e-5) + 1e-7) | (made.flatten(1).amin(1) < 0) | (made.flatten(1).amax(1) > 1)
-    made = Ball(clips, attack.norm, attack.eps).project(made.nan_to_num(0.5))
-    if wrong.any():
-        harmless = margin(target.logits(made, rng), labels) > 0
-        made = torch.where(per_clip(wrong & harmless), clips, made)
-    delta = made - clips
-    return Crafted(
-        clips=made,
-        linf=linf_norm(delta).cpu(),
-        l2=l2_norm(delta).cpu(),
-        frames=changed_frames(delta).cpu(),
-        gradients=target.gradients,
-        queries=target.queries,
-        zero=target.zero,
-        nonfinite=target.nonfinite,
-        outside=outside.cpu(),
-    )
-
-
 @dataclass
 class Measured:
     """The per-clip vectors of a cell, batch by batch."""
 
     records: list[ClipRecord] = field(default_factory=list)
     vectors: dict[str, list[Any]] = field(default_factory=dict)
+    notes: dict[str, list[Any]] = field(default_factory=dict)
     evidence: dict[str, int] = field(default_factory=lambda: dict(zero=0, nonfinite=0, outside=0))
 
     def add(self, batch: Batch, judged: Judgement, made: Crafted | None) -> None:
@@ -133,8 +87,14 @@ class Measured:
         self._extend("linf", made.linf, 10)
         self._extend("l2", made.l2, 6)
         self._extend("frames", made.frames)
+        self._extend("area", made.area, 6)
+        self._extend("thickness", made.thickness, 8)
+        self._extend("roughness", made.roughness, 8)
         self._extend("gradients", made.gradients)
         self._extend("queries", made.queries)
+        self._extend("solved", made.solved)
+        for name, values in made.notes.items():
+            self._note(name, values, len(batch.records))
         self.evidence["zero"] += int((made.zero > 0).sum())
         self.evidence["nonfinite"] += int((made.nonfinite > 0).sum())
         self.evidence["outside"] += int(made.outside.sum())
@@ -147,6 +107,11 @@ class Measured:
             "group": [record.group for record in self.records],
             **self.vectors,
         }
+
+    def _note(self, name: str, values: Tensor, count: int) -> None:
+        kept = self.notes.setdefault(name, [])
+        kept += [None] * (len(self.records) - count - len(kept))  # batches in which the attack noted nothing
+        kept += [one if one == one else None for one in values.tolist()] if values.dim() == 1 else values.tolist()
 
     def _extend(self, name: str, values: Tensor, digits: int | None = None) -> None:
         numbers = values.tolist()

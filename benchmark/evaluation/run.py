@@ -13,8 +13,9 @@ from .bench import Bench
 from .cell import Cell
 from .checks import Sample, check_attack
 from .cost import estimate
+from .crafting import craft, fit
 from .grid import Grid
-from .measure import Measured, craft, judge
+from .measure import Measured, judge
 from .provenance import provenance
 from .store import SCHEMA, Reuse, Store
 
@@ -75,11 +76,13 @@ def run_cell(cell: Cell, bench: Bench) -> dict[str, Any]:
     """Measures a cell. Never raises but for an interrupt: an error becomes a result with status `error`.
 
     Returns:
-        The content of the cell's file: schema, cell (its hash), spec, status, error, clips (per-clip vectors), failed (clips that
-        could not be decoded), evidence, provenance.
+        The content of the cell's file: schema, cell (its hash), spec, status, error, reports
+        (columns that belong beside the accuracy), clips (per-clip vectors), failed (clips that
+        could not be decoded), evidence, notes (per-clip vectors that only this attack knows), provenance.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     result = {"schema": SCHEMA, "cell": bench.hash(cell), "spec": bench.spec(cell), "status": "ok", "error": ""}
+    result["reports"] = list(bench.attack(cell).reports) if cell.attack else []
     try:
         result |= _measure(cell, bench)
     except Exception as error:  # a failing cell is a row, and the run goes on
@@ -98,17 +101,16 @@ def run_cell(cell: Cell, bench: Bench) -> dict[str, Any]:
 
 def _measure(cell: Cell, bench: Bench) -> dict[str, Any]:
     measured, pipeline, sample = Measured(), bench.pipeline(cell), Sample()
+    attack = fit(cell, bench) if cell.attack else None
     for number, batch in enumerate(bench.batches(cell)):
         clips, labels = bench.clips(batch)
-        if cell.attack is None:
+        if attack is None:
             measured.add(batch, judge(cell, bench, pipeline, batch, clips, labels), None)
             continue
         made = bench.crafted_once(
             cell,
             number,
-            lambda batch=batch, clips=clips, labels=labels: craft(
-                cell, bench, bench.attack(cell), batch, clips, labels, cell.full
-            ),
+            lambda batch=batch, clips=clips, labels=labels: craft(cell, bench, attack, batch, clips, labels, cell.full),
         )
         judged = judge(cell, bench, pipeline, batch, made.clips, labels)
         measured.add(batch, judged, made)
@@ -117,4 +119,5 @@ def _measure(cell: Cell, bench: Bench) -> dict[str, Any]:
     failed = [{"id": failure.record.id, "reason": failure.reason} for failure in bench.failures(cell)]
     if not measured.records:
         raise InputError("dataset", f"none of {len(failed)} clips could be decoded", f"the first: {failed[0]['reason']}")
-    return {"clips": measured.clips(), "failed": failed, "evidence": measured.evidence | evidence}
+    notes = {"notes": measured.notes} if measured.notes else {}
+    return {"clips": measured.clips(), "failed": failed, "evidence": measured.evidence | evidence, **notes}

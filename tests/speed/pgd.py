@@ -16,7 +16,8 @@ from robustvideo.benchmark.core.rng import ClipRandom
 from robustvideo.benchmark.data.loader import load
 from robustvideo.benchmark.data.selection import balanced
 from robustvideo.benchmark.data.shapes import Shapes
-from robustvideo.benchmark.evaluation.threat import CountedTarget, Pipeline
+from robustvideo.benchmark.evaluation.target import CountedTarget
+from robustvideo.benchmark.evaluation.threat import Pipeline
 from robustvideo.benchmark.models.build import build_model
 from timing import medians, table
 from torch import Tensor
@@ -47,7 +48,7 @@ def bare(model: Model, clips: Tensor, labels: Tensor, steps: int) -> None:
 
 def ours(model: Model, clips: Tensor, labels: Tensor, attack: PGD, until_fooled: bool = False) -> Tensor:
     """Our attack as the harness runs it."""
-    target = CountedTarget(Pipeline.build(model, []), len(clips), 1, until_fooled, lambda work: None)
+    target = CountedTarget(Pipeline.build(model, []), labels, until_fooled=until_fooled)
     return attack.run(target, clips, labels, ClipRandom.for_clips([str(number) for number in range(len(clips))], 0, "speed"))
 
 

@@ -1,0 +1,109 @@
+"""Crafting adversarial clips under a cell's threat: the harness, not the attack, keeps the budget and measures."""
+
+import torch
+from torch import Tensor
+
+from ..core.budget import (
+    Ball,
+    changed_area,
+    changed_frames,
+    l2_norm,
+    linf_norm,
+    norm_of,
+    per_clip,
+    roughness,
+    thickness,
+)
+from ..core.interfaces import Attack, Batch
+from ..core.losses import margin
+from ..core.rng import ClipRandom
+from .bench import Bench
+from .cell import Cell
+from .crafted import Crafted
+from .target import CountedTarget
+
+TOLERANCE = 1e-6
+"""How far outside its budget an attack may be by rounding before that is flagged."""
+
+
+def craft(cell: Cell, bench: Bench, attack: Attack, batch: Batch, clips: Tensor, labels: Tensor, full: bool) -> Crafted:
+    """Runs an attack under the cell's threat and brings the result inside the budget, whatever the attack returned.
+
+    Where the attacked pipeline is deterministic, a clip that is wrong without any change stays (or becomes) unchanged when the
+    attack found nothing: the zero perturbation lies in every ball.
+
+    Args:
+        cell: Gives threat, seed and defence.
+        bench: The live objects.
+        attack: The attack to run, fitted where it is universal.
+        batch: Names the clips.
+        clips: Clean clips (N, C, T, H, W) in [0, 1].
+        labels: True classes (N,).
+        full: Full strength on every clip; otherwise a clip is done when it is fooled.
+    """
+    assert cell.attack is not None and cell.threat is not None
+    pipeline = bench.attacked(cell)
+    target = CountedTarget(pipeline, labels, cell.threat, not full, bench.room, bench.tick)
+    rng = ClipRandom.for_clips(batch.ids, cell.seed, purpose(cell), bench.device)
+    wrong = torch.zeros(len(clips), dtype=torch.bool, device=clips.device)
+    if not pipeline.stochastic:
+        wrong = margin(target.logits(clips, rng), labels) <= 0
+    todo = ~wrong if target.until_fooled else torch.ones_like(wrong)
+    made = clips.clone()
+    if todo.any():
+        made[todo] = attack.run(target, clips[todo], labels[todo], rng[todo]).detach()
+    made, outside = keep_budget(attack, clips, made)
+    if wrong.any():
+        harmless = margin(target.logits(made, rng), labels) > 0
+        made = torch.where(per_clip(wrong & harmless), clips, made)
+    delta = made - clips
+    sizes = dict(linf=linf_norm, l2=l2_norm, frames=changed_frames, area=changed_area, thickness=thickness, roughness=roughness)
+    return Crafted(
+        clips=made,
+        **{name: measure(delta).cpu() for name, measure in sizes.items()},
+        gradients=target.gradients,
+        queries=target.queries,
+        solved=target.solved,
+        zero=target.zero,
+        nonfinite=target.nonfinite,
+        outside=outside.cpu(),
+        notes=target.notes,
+    )
+
+
+def keep_budget(attack: Attack, clips: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:
+    """Candidates inside the budget, and which of them were not, (N,).
+
+    A candidate outside its norm ball or the pixel range is projected; one that touches more frames or pixels than the attack's
+    limits allow counts as no change at all.
+    """
+    low, high = made.flatten(1).amin(1), made.flatten(1).amax(1)
+    delta = made - clips
+    inside = (norm_of(attack.norm, delta) <= attack.eps + TOLERANCE * max(1.0, attack.eps)) & (low >= 0) & (high <= 1)
+    fine = changed_area(delta) <= attack.limits.area + TOLERANCE
+    if attack.limits.frames is not None:
+        fine &= changed_frames(delta) <= attack.limits.frames
+    made = Ball(clips, attack.norm, attack.eps).project(made.nan_to_num(0.5))
+    return torch.where(per_clip(fine), made, clips), ~(inside & fine)
+
+
+def fit(cell: Cell, bench: Bench) -> Attack:
+    """The cell's attack; a universal one with its perturbation made on other clips, under the cell's threat.
+
+    Raises:
+        InputError: There are no other clips to make it on.
+    """
+    attack = bench.attack(cell)
+    if not attack.universal:
+        return attack
+    batch = bench.fitting_batch(cell)
+    clips, labels = bench.clips(batch)
+    assert cell.threat is not None
+    target = CountedTarget(bench.attacked(cell), labels, cell.threat, False, bench.room, bench.tick)
+    return attack.fit(target, clips, labels, ClipRandom.for_clips(batch.ids, cell.seed, f"fit {purpose(cell)}", bench.device))
+
+
+def purpose(cell: Cell) -> str:
+    """Names the streams of the cell's attack."""
+    assert cell.attack is not None and cell.threat is not None
+    return f"craft {cell.attack.text} {cell.defense_text if cell.threat.name == 'adaptive' else 'none'}"

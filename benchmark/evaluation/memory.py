@@ -1,0 +1,44 @@
+"""How many clips fit into one pass."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+
+class Room:
+    """Splits work into passes that fit into memory.
+
+    Attributes:
+        rows: Clips, or draws of clips, per pass; halved whenever a pass runs out of memory.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+
+    def passes(self, count: int, job: Callable[[slice], T], width: int = 1) -> list[T]:
+        """Does `job` on slices of `count` items until all are done.
+
+        Args:
+            count: How many items.
+            job: Works on a slice of them; it is called again with a smaller one where it ran out of memory.
+            width: Rows that one item takes.
+
+        Raises:
+            torch.OutOfMemoryError: A single item does not fit.
+        """
+        done, start = [], 0
+        while start < count:
+            size = min(count - start, max(1, self.rows // width))
+            try:
+                done.append(job(slice(start, start + size)))
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise
+                self.rows = max(1, size * width // 2)
+                torch.cuda.empty_cache()
+                continue
+            start += size
+        return done

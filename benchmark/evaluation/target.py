@@ -1,0 +1,187 @@
+"""The target that an attack sees: a pipeline that is counted."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from ..core.cam import WithFeatures, last_maps
+from ..core.errors import InputError
+from ..core.interfaces import Gradient
+from ..core.losses import Loss, margin
+from ..core.rng import ClipRandom
+from .memory import Room
+from .threat import Pipeline, Threat
+
+T = TypeVar("T")
+
+GRADIENT_COST = 3
+"""A forward and backward pass costs about three forward ones: the unit of progress, not of results."""
+
+
+class CountedTarget:
+    """Gradients and scores of a pipeline, counted per clip, with evidence of masked gradients.
+
+    Args:
+        pipeline: What the attacker holds.
+        labels: True classes of the clips that the harness counts, (N,).
+        threat: Gives the draws of a gradient and how they are averaged.
+        until_fooled: Whether clips may leave once they are fooled.
+        room: How many clips fit into a pass.
+        tick: Told the work that was done, in forward passes.
+
+    Attributes:
+        gradients: Forward-backward passes per clip, (N,) on the CPU.
+        queries: Forward passes without gradient per clip, (N,) on the CPU.
+        zero: Gradients per clip that were zero everywhere.
+        nonfinite: Gradients per clip with a NaN or an infinity; such entries reach the attack as 0.
+        solved: Queries and gradients at which a clip was first seen to be misclassified, -1: never, (N,).
+        notes: What the attack found out about the clips, by name, (N, ...).
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        labels: Tensor,
+        threat: Threat | None = None,
+        until_fooled: bool = False,
+        room: Room | None = None,
+        tick: Callable[[int], None] = lambda work: None,
+    ) -> None:
+        self._pipeline, self._labels, self._tick = pipeline, labels.cpu(), tick
+        self._room = room or Room(len(labels))
+        threat = threat or Threat("adaptive")
+        self._draws = threat.eot if pipeline.stochastic else 1
+        self._of_mean = threat.average == "score"
+        self.stochastic = pipeline.stochastic
+        # A random target may be right again at the next draw, so a clip is never done.
+        self.until_fooled = until_fooled and not pipeline.stochastic
+        self.gradients, self.queries, self.zero, self.nonfinite = (torch.zeros(len(labels), dtype=torch.long) for _ in range(4))
+        self.solved = torch.full((len(labels),), -1)
+        self.notes: dict[str, Tensor] = {}
+
+    def gradient(self, clips: Tensor, labels: Tensor, loss: Loss, rng: ClipRandom) -> Gradient:
+        """The gradient of the loss, averaged over EOT draws, each through the whole pipeline.
+
+        Raises:
+            InputError: The pipeline lets no gradient pass.
+        """
+        if not self._pipeline.gradient:
+            raise InputError("defense", "lets no gradient pass", "use a transfer or black-box attack")
+        if self._draws == 1:
+            parts = self._room.passes(len(clips), lambda rows: self._draw(clips[rows], labels[rows], loss, _rows(rng, rows)))
+            found = Gradient(*(torch.cat(part) for part in zip(*parts, strict=True))) if len(parts) > 1 else parts[0]
+        elif self._of_mean:
+            found = self._loss_of_mean_score(clips, labels, loss, rng)
+        else:
+            found = self._mean_of_losses(clips, labels, loss, rng)
+        self.gradients[rng.positions] += self._draws
+        self._tick(GRADIENT_COST * len(clips) * self._draws)
+        if not self.stochastic:
+            self._see(found.logits, rng)
+        return Gradient(self._sound(found.grad, rng), found.loss, found.logits)
+
+    def logits(self, clips: Tensor, rng: ClipRandom) -> Tensor:
+        """The deployed pipeline's scores."""
+        self.queries[rng.positions] += self._pipeline.draws
+        self._tick(len(clips) * self._pipeline.draws)
+        logits = torch.cat(self._room.passes(len(clips), lambda rows: self._decide(clips[rows], _rows(rng, rows))))
+        self._see(logits, rng)
+        return logits
+
+    def note(self, name: str, values: Tensor, rng: ClipRandom) -> None:
+        """Keeps numbers (M, ...) about the clips of `rng`."""
+        if name not in self.notes:
+            self.notes[name] = torch.full((len(self._labels), *values.shape[1:]), torch.nan)
+        self.notes[name][rng.positions] = values.cpu().float()
+
+    def _decide(self, clips: Tensor, rng: ClipRandom) -> Tensor:
+        return self._again(rng, lambda: self._pipeline.decide(clips, rng))
+
+    def _draw(self, clips: Tensor, labels: Tensor, loss: Loss, rng: ClipRandom) -> Gradient:
+        return self._again(rng, lambda: self._one_pass(clips, labels, loss, rng))
+
+    def _again(self, rng: ClipRandom, job: Callable[[], T]) -> T:
+        """A pass that ran out of memory is made again, with the same draws."""
+        state = rng.state() if self.stochastic else []
+        try:
+            return job()
+        except torch.OutOfMemoryError:
+            if state:
+                rng.restore(state)
+            raise
+
+    def _mean_of_losses(self, clips: Tensor, labels: Tensor, loss: Loss, rng: ClipRandom) -> Gradient:
+        """Draws of all clips side by side, in passes of whole draws, or of parts of one where that is too much."""
+        count, draws = len(clips), rng.spawn(self._draws)
+        total: list[Tensor] = []
+
+        def add(which: Tensor, clip: Tensor) -> None:
+            found = self._draw(clips[clip], labels[clip], loss, draws[clip.cpu() * self._draws + which])
+            if not total:
+                total.extend(part.new_zeros((count, *part.shape[1:])) for part in found)
+            for kept, part in zip(total, found, strict=True):
+                for one in which.unique().tolist():  # one draw of a clip at a time: a sum whose order never changes
+                    rows = (which == one).to(clip.device)
+                    kept[clip[rows]] += part[rows] / self._draws
+
+        def job(rows: slice) -> None:
+            item = torch.arange(rows.start, rows.stop)
+            add(item // count, (item % count).to(clips.device))
+
+        self._room.passes(count * self._draws, job)
+        return Gradient(*total)
+
+    def _loss_of_mean_score(self, clips: Tensor, labels: Tensor, loss: Loss, rng: ClipRandom) -> Gradient:
+        """The loss of log mean softmax over the draws, which lie in one graph."""
+        draws = rng.spawn(self._draws)
+
+        def job(rows: slice) -> Gradient:
+            leaf = clips[rows].detach().requires_grad_()
+            random = draws[torch.arange(rows.start * self._draws, rows.stop * self._draws)]
+            logits = self._again(random, lambda: self._pipeline.scorer(leaf.repeat_interleave(self._draws, dim=0), random))
+            scores = logits.log_softmax(dim=1).view(len(leaf), self._draws, -1).logsumexp(dim=1)
+            value = loss(scores, labels[rows])
+            (grad,) = torch.autograd.grad(value.sum(), leaf)
+            return Gradient(grad, value.detach(), scores.detach())
+
+        parts = self._room.passes(len(clips), job, width=self._draws)
+        return Gradient(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+    def _one_pass(self, clips: Tensor, labels: Tensor, loss: Loss, rng: ClipRandom) -> Gradient:
+        clips = clips.detach().requires_grad_()
+        if isinstance(loss, WithFeatures):
+            if self._pipeline.model is None:
+                raise InputError("loss", "it needs the feature maps of a model")
+            with last_maps(self._pipeline.model, len(clips)) as maps:
+                logits = self._pipeline.scorer(clips, rng)
+                value = loss.loss(logits, labels, maps())
+        else:
+            logits = self._pipeline.scorer(clips, rng)
+            value = loss(logits, labels)
+        (grad,) = torch.autograd.grad(value.sum(), clips)
+        return Gradient(grad, value.detach(), logits.detach())
+
+    def _sound(self, grad: Tensor, rng: ClipRandom) -> Tensor:
+        """The gradient without NaN and infinities, which are counted, as are gradients of 0."""
+        # One cheap pass tells that all is well; only a sum that is 0, infinite or NaN is looked into.
+        total = grad.flatten(1).sum(dim=1)
+        if not bool(((total == 0) | ~torch.isfinite(total)).any()):
+            return grad
+        self.zero[rng.positions] += (grad == 0).flatten(1).all(dim=1).cpu()
+        self.nonfinite[rng.positions] += (~torch.isfinite(grad)).flatten(1).any(dim=1).cpu()
+        return grad.nan_to_num(0.0, 0.0, 0.0)
+
+    def _see(self, logits: Tensor, rng: ClipRandom) -> None:
+        rows = rng.positions
+        fooled = margin(logits.cpu(), self._labels[rows]) <= 0
+        new = rows[fooled & (self.solved[rows] < 0)]
+        self.solved[new] = self.gradients[new] + self.queries[new]
+
+
+def _rows(rng: ClipRandom, rows: slice) -> ClipRandom:
+    """The streams of a slice of clips; all of them as they are."""
+    if rows == slice(0, len(rng)):
+        return rng
+    return rng[torch.arange(rows.start, rows.stop)]
