@@ -14,11 +14,11 @@ from ..benchmark.evaluation.stats import interval
 from ..benchmark.evaluation.store import Store
 from ..benchmark.evaluation.tables import cells_table
 
-PLACE = ["dataset", "split", "limit", "manifest_sha256", "seed", "model", "weights_sha256", "defense"]
-"""What the cells of one row share."""
+PLACE = ["dataset", "split", "limit", "manifest_sha256", "seed", "threat_model", "model", "weights_sha256", "defense"]
+"""What the cells of one row share; `threat_model` keeps attacks that append frames apart."""
 
-CLIPS = PLACE[:5]
-"""What rows share that are measured on the same clips."""
+CLIPS = PLACE[:6]
+"""What rows share that can be compared."""
 
 FULL_KNOWLEDGE = ("white-box", "adaptive")
 """Threats whose attacker holds the very pipeline that is judged; the others share no column with them."""
@@ -40,6 +40,7 @@ def build(store: Store) -> pd.DataFrame:
     table = cells_table(stored.values())
     if table.empty:
         raise InputError("store", f"{store.folder} holds no cells", "run vbench run --store <folder> first")
+    table["threat_model"] = table["norm"].map(lambda norm: "frames appended" if norm == "append" else "frames kept")
     rows = [_row(cells, stored) for _, cells in table.groupby(PLACE, dropna=False, sort=True)]
     _flag_gaps(rows)
     board = pd.DataFrame(rows, columns=pd.Index(_columns(rows)))
@@ -69,12 +70,12 @@ def markdown(board: pd.DataFrame) -> str:
     """A table per data set, in per cent with 95 % intervals; `-` where nothing was measured."""
     parts = []
     for key, rows in board.groupby(CLIPS, dropna=False):
-        dataset, split, limit, manifest, seed = cast(tuple[Any, ...], key)
+        dataset, split, limit, manifest, seed, threat_model = cast(tuple[Any, ...], key)
         which = "all clips" if pd.isna(limit) else f"first {limit:.0f} clips"
         names = [str(name) for name in rows.columns[rows.notna().any()] if f"{name}_low" in rows]
         head = ["model", "defense", "clips", *names, "flags"]
         lines = [
-            f"## {_safe(dataset)}, {_safe(split)} split, {which}, manifest {_safe(manifest)[:8]}, seed {seed}",
+            f"## {_safe(dataset)}, {_safe(split)} split, {which}, manifest {_safe(manifest)[:8]}, seed {seed}, {threat_model}",
             "",
             _line(head),
             _line(["---"] * len(head)),

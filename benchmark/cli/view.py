@@ -18,19 +18,40 @@ def print_rows(table: pd.DataFrame, json: bool) -> None:
     if table.empty:
         print("no cell is stored")
         return
-    shown = Table(title=_title(table), title_justify="left", caption=_caption(table), caption_justify="left")
+    longer = table["norm"] == "append"
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=140)
+    # Another threat model: such rows never stand beside those that keep the clip's frames.
+    for part, title in ((table[~longer], ""), (table[longer], ", with frames appended")):
+        if not part.empty:
+            console.print(_table(pd.DataFrame(part), title))
+
+
+def _table(table: pd.DataFrame, title: str) -> Table:
+    shown = Table(title=_title(table) + title, title_justify="left", caption=_caption(table), caption_justify="left")
     for name in ("model", "attack", "defense", "threat"):
         shown.add_column(name, overflow="fold")
     for name in ("top-1 %", "95 % interval", "success %"):
         shown.add_column(name, justify="right", no_wrap=True)
+    reports = any(table["reports"])
+    if reports:
+        shown.add_column("measured", overflow="fold")
     shown.add_column("flags", overflow="fold", style="yellow")
     names = {column: short_names(table[column].tolist()) for column in ("model", "attack", "defense")}
     for row in table.to_dict("records"):
-        shown.add_row(*_cells(row, names))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=140)
-    console.print(shown)
+        *cells, flags = _cells(row, names)
+        shown.add_row(*cells, *([_reported(row)] if reports else []), flags)
+    return shown
+
+
+def _reported(row: dict[Any, Any]) -> str:
+    """Means per clip of what the attack reports: thickness, roughness and area in per cent."""
+    if row["status"] != "ok":
+        return ""
+    values = {"frames": f"{row['frames']:.1f}", "queries": f"{row['queries'] / row['n']:.0f}"}
+    values |= {name: f"{100 * row[name]:.2f} %" for name in ("thickness", "roughness", "area")}
+    return ", ".join(f"{name} {values[name]}" for name in row["reports"].split())
 
 
 def _cells(row: dict[Any, Any], short: dict[str, dict[str, str]]) -> list[str]:

@@ -45,9 +45,13 @@ def last_maps(net: nn.Module, clips: int) -> Iterator[Callable[[], Tensor]]:
     """
     seen: list[Tensor] = []
 
-    def remember(module: nn.Module, given: object, out: object) -> None:
-        if isinstance(out, Tensor) and out.dim() in (4, 5) and out.shape[-1] > 1 and out.shape[-2] > 1 and out.requires_grad:
-            seen[:] = [out]
+    def remember(module: nn.Module, given: object, out: object) -> Tensor | None:
+        if not isinstance(out, Tensor) or out.dim() not in (4, 5) or min(out.shape[-2:]) < 2 or not out.requires_grad:
+            return None
+        maps = out.transpose(1, 2) if out.dim() == 5 else out.view(clips, -1, *out.shape[1:])
+        seen[:] = [maps]
+        # The network goes on from the maps, so that its scores can be differentiated by them.
+        return maps.transpose(1, 2) if out.dim() == 5 else maps.view(out.shape)
 
     hooks = [module.register_forward_hook(remember) for module in net.modules()]
 
@@ -56,8 +60,7 @@ def last_maps(net: nn.Module, clips: int) -> Iterator[Callable[[], Tensor]]:
             raise InputError(
                 "model", "it has no convolutional feature maps", "class activation maps need a convolutional network"
             )
-        last = seen[0]
-        return last.transpose(1, 2) if last.dim() == 5 else last.view(clips, -1, *last.shape[1:])
+        return seen[0]
 
     try:
         yield maps

@@ -53,7 +53,13 @@ class Tensors:
         return tuple(str(number) for number in range(self._count))
 
     def records(self, split: str) -> list[ClipRecord]:
-        """One record per clip; its id holds the content's hash, because there is no file to name."""
+        """One record per clip; its id holds the content's hash, because there is no file to name.
+
+        Raises:
+            InputError: Another split than `test` is asked for.
+        """
+        if split != "test":
+            raise InputError("split", f"{split!r} is unknown", "clips in memory are one split, test")
         names = [f"{number}-{hashlib.sha256(clip.numpy().tobytes()).hexdigest()[:12]}" for number, clip in enumerate(self._clips)]
         return [ClipRecord(name, Path(), label, name) for name, label in zip(names, self._labels, strict=True)]
 

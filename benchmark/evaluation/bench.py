@@ -15,7 +15,6 @@ from ..core.registry import Component
 from ..data.loader import Failure, load
 from ..data.selection import balanced, fit_split, manifest_sha256
 from ..models.build import build_model
-from ..models.published import resolve_model
 from .cell import Cell
 from .crafted import Crafted
 from .memory import Room
@@ -68,7 +67,7 @@ class Bench:
 
     def source(self, cell: Cell) -> Model | None:
         """The other model that a transfer attack is crafted on."""
-        return self._model(cell, resolve_model(cell.source)) if cell.source else None
+        return self._model(cell, cell.source) if cell.source else None
 
     def attack(self, cell: Cell) -> Attack:
         """The cell's attack."""
@@ -167,8 +166,7 @@ class Bench:
     def spec(self, cell: Cell) -> dict[str, Any]:
         """Everything that the cell's result depends on, and nothing else: its hash is made of this."""
         model, source = self.model(cell), self.source(cell)
-        other = resolve_model(cell.source) if cell.source else None
-        parts = {"dataset": cell.dataset, "model": cell.model, "attack": cell.attack, "source": other}
+        parts = {"dataset": cell.dataset, "model": cell.model, "attack": cell.attack, "source": cell.source}
         parts |= {f"defense {number}": link for number, link in enumerate(cell.defense)}
         manifest = self._once(f"manifest {cell.dataset} {cell.split} {cell.limit}", lambda: manifest_sha256(self.records(cell)))
         return {
@@ -186,7 +184,7 @@ class Bench:
             "eps": self.attack(cell).eps if cell.attack else 0.0,
             "fit_manifest_sha256": self._fit_manifest(cell),
             "defense": cell.defense_text,
-            "threat": f"transfer:{other.text}" if other else str(cell.threat or "none"),
+            "threat": f"transfer:{cell.source.text}" if cell.source else str(cell.threat or "none"),
             "source_sha256": source.weights_sha256 if source else "",
             "strength": ("full" if cell.full else "first-success") if cell.attack else "none",
             "seed": cell.seed,

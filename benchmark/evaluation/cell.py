@@ -18,6 +18,7 @@ class Cell:
         attack: None for clean clips.
         defense: Links of the chain; empty for none.
         threat: What the attacker knows; None for clean clips.
+        source: The other model that a transfer attack is crafted on; None for other threats.
         full: Whether the attack runs to full strength on every clip, because its clips are handed on to a defence or another
             model; otherwise a clip leaves the batch when it is fooled.
         seed: Seed of every clip's randomness.
@@ -30,6 +31,7 @@ class Cell:
     attack: Component | None = None
     defense: tuple[Component, ...] = ()
     threat: Threat | None = None
+    source: Component | None = None
     full: bool = True
     seed: int = 0
 
@@ -42,11 +44,6 @@ class Cell:
     def defense_text(self) -> str:
         """The canonical chain, `none` where there is none."""
         return "+".join(link.text for link in self.defense) or "none"
-
-    @property
-    def source(self) -> str | None:
-        """Spec of the model that a transfer attack is crafted on."""
-        return self.threat.source if self.threat and self.threat.name == "transfer" else None
 
     @property
     def crafted_on_judged(self) -> bool:

@@ -18,7 +18,7 @@ class Crafted:
         thickness: Mean absolute change, (N,).
         roughness: Mean absolute difference of the change between neighbouring frames, cyclic, (N,).
         gradients: Forward-backward passes per clip, (N,).
-        queries: Forward passes per clip, (N,).
+        queries: Answers of the deployed pipeline per clip, (N,).
         solved: Gradients and queries until a clip was first misclassified, -1: never, (N,).
         zero: Gradients that were zero everywhere, per clip, (N,).
         nonfinite: Gradients with a NaN or an infinity, per clip, (N,).

@@ -87,20 +87,26 @@ def keep_budget(attack: Attack, clips: Tensor, made: Tensor) -> tuple[Tensor, Te
     return torch.where(per_clip(fine), made, clips), ~(inside & fine)
 
 
-def fit(cell: Cell, bench: Bench) -> Attack:
+def fit(cell: Cell, bench: Bench) -> tuple[Attack, dict[str, int]]:
     """The cell's attack; a universal one with its perturbation made on other clips, under the cell's threat.
+
+    Returns:
+        The attack, and how many clips, gradients and queries its perturbation took in all; empty where it is not universal.
 
     Raises:
         InputError: There are no other clips to make it on.
     """
     attack = bench.attack(cell)
     if not attack.universal:
-        return attack
+        return attack, {}
     batch = bench.fitting_batch(cell)
     clips, labels = bench.clips(batch)
     assert cell.threat is not None
     target = CountedTarget(bench.attacked(cell), labels, cell.threat, False, bench.room, bench.tick)
-    return attack.fit(target, clips, labels, ClipRandom.for_clips(batch.ids, cell.seed, f"fit {purpose(cell)}", bench.device))
+    rng = ClipRandom.for_clips(batch.ids, cell.seed, f"fit {purpose(cell)}", bench.device)
+    fitted = attack.fit(target, clips, labels, rng)
+    cost = {"clips": len(clips), "gradients": int(target.gradients.sum()), "queries": int(target.queries.sum())}
+    return fitted, cost
 
 
 def purpose(cell: Cell) -> str:

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..core.errors import InputError
 from ..core.registry import Component, resolve
 from ..core.specs import split_chain
+from ..models.published import resolve_model
 from .cell import Cell
 from .threat import Threat
 
@@ -42,24 +44,24 @@ class Grid:
         for model in self.models:
             for attack in self.attacks:
                 threats = self._threats(model, attack)
-                transfers = [threat for threat in threats if threat.name == "transfer"]
+                transfers = [threat for threat in threats if threat["source"]]
                 cells.append(self._cell(model, attack=attack, threat=Threat("white-box"), full=handed_on))
-                cells += [self._cell(model, attack=attack, threat=threat) for threat in transfers]
-                cells += [
-                    self._cell(model, attack=attack, threat=threat, defense=chain) for chain in chains[1:] for threat in threats
-                ]
+                cells += [self._cell(model, attack=attack, **threat) for threat in transfers]
+                cells += [self._cell(model, attack=attack, defense=chain, **threat) for chain in chains[1:] for threat in threats]
         return list({str((cell.model, cell.attack, cell.defense, cell.threat)): cell for cell in cells}.values())
 
-    def _threats(self, model: Component, attack: Component) -> list[Threat]:
+    def _threats(self, model: Component, attack: Component) -> list[dict[str, Any]]:
         """The threats as a model and an attack meet them: every other model as a source, the draws that the attack asks for."""
         met = []
         for threat in self.threats:
-            if threat.name == "transfer" and not threat.source:
-                met += [Threat("transfer", source=other.text) for other in self.models if other.text != model.text]
-            elif threat.name == "adaptive":
-                met.append(replace(threat, eot=max(threat.eot, attack.create().eot)))
+            if threat.name == "adaptive":
+                met.append({"threat": replace(threat, eot=max(threat.eot, attack.create().eot)), "source": None})
+            elif threat.name != "transfer":
+                met.append({"threat": threat, "source": None})
             else:
-                met.append(threat)
+                others = [other for other in self.models if other.text != model.text]
+                for source in [resolve_model(threat.source)] if threat.source else others:
+                    met.append({"threat": Threat("transfer", source=source.text), "source": source})
         return met
 
     def _cell(self, model: Component, **parts: object) -> Cell:

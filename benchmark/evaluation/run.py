@@ -101,7 +101,7 @@ def run_cell(cell: Cell, bench: Bench) -> dict[str, Any]:
 
 def _measure(cell: Cell, bench: Bench) -> dict[str, Any]:
     measured, pipeline, sample = Measured(), bench.pipeline(cell), Sample()
-    attack = fit(cell, bench) if cell.attack else None
+    attack, fitting = fit(cell, bench) if cell.attack else (None, {})
     for number, batch in enumerate(bench.batches(cell)):
         clips, labels = bench.clips(batch)
         if attack is None:
@@ -116,6 +116,8 @@ def _measure(cell: Cell, bench: Bench) -> dict[str, Any]:
         measured.add(batch, judged, made)
         sample.add(batch, judged)
     evidence = {"check": check_attack(cell, bench, sample)} if cell.crafted_on_judged and measured.records else {}
+    if fitting:
+        evidence["fit"] = fitting
     failed = [{"id": failure.record.id, "reason": failure.reason} for failure in bench.failures(cell)]
     if not measured.records:
         raise InputError("dataset", f"none of {len(failed)} clips could be decoded", f"the first: {failed[0]['reason']}")

@@ -107,6 +107,7 @@ def _row(cell: Mapping[str, Any]) -> dict[str, Any]:
     if cell["status"] != "ok":
         return row | {"n": 0}
     low, high = interval(clips["correct"], clips["group"])
+    fit = cell["evidence"].get("fit", {})
     attacked = spec["kind"] == "attack"
     return row | {
         "n": len(clips["id"]),
@@ -118,8 +119,8 @@ def _row(cell: Mapping[str, Any]) -> dict[str, Any]:
         "l2": max(clips["l2"]) if attacked else 0.0,
         # Means, as their authors report them; a bound is what the columns above are for.
         **{name: float(np.mean(clips[name])) if attacked else 0.0 for name in ("frames", "area", "thickness", "roughness")},
-        "grad_calls": sum(clips["gradients"]) if attacked else 0,
-        "queries": sum(clips["queries"]) if attacked else 0,
+        "grad_calls": sum(clips["gradients"]) + fit.get("gradients", 0) if attacked else 0,
+        "queries": sum(clips["queries"]) + fit.get("queries", 0) if attacked else 0,
         "flags": " ".join(own_flags(cell)),
         "error": f"{row['failed']} clips failed, the first: {cell['failed'][0]['reason']}" if row["failed"] else "",
     }

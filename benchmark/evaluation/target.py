@@ -1,5 +1,6 @@
 """The target that an attack sees: a pipeline that is counted."""
 
+import math
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -33,7 +34,7 @@ class CountedTarget:
 
     Attributes:
         gradients: Forward-backward passes per clip, (N,) on the CPU.
-        queries: Forward passes without gradient per clip, (N,) on the CPU.
+        queries: Answers of the deployed pipeline per clip, each the average of all its draws, (N,) on the CPU.
         zero: Gradients per clip that were zero everywhere.
         nonfinite: Gradients per clip with a NaN or an infinity; such entries reach the attack as 0.
         solved: Queries and gradients at which a clip was first seen to be misclassified, -1: never, (N,).
@@ -84,7 +85,7 @@ class CountedTarget:
 
     def logits(self, clips: Tensor, rng: ClipRandom) -> Tensor:
         """The deployed pipeline's scores."""
-        self.queries[rng.positions] += self._pipeline.draws
+        self.queries[rng.positions] += 1
         self._tick(len(clips) * self._pipeline.draws)
         logits = torch.cat(self._room.passes(len(clips), lambda rows: self._decide(clips[rows], _rows(rng, rows))))
         self._see(logits, rng)
@@ -137,14 +138,17 @@ class CountedTarget:
         """The loss of log mean softmax over the draws, which lie in one graph."""
         draws = rng.spawn(self._draws)
 
-        def job(rows: slice) -> Gradient:
+        def one_pass(rows: slice, random: ClipRandom) -> Gradient:
             leaf = clips[rows].detach().requires_grad_()
-            random = draws[torch.arange(rows.start * self._draws, rows.stop * self._draws)]
-            logits = self._again(random, lambda: self._pipeline.scorer(leaf.repeat_interleave(self._draws, dim=0), random))
-            scores = logits.log_softmax(dim=1).view(len(leaf), self._draws, -1).logsumexp(dim=1)
+            logits = self._pipeline.scorer(leaf.repeat_interleave(self._draws, dim=0), random)
+            scores = logits.log_softmax(dim=1).view(len(leaf), self._draws, -1).logsumexp(dim=1) - math.log(self._draws)
             value = loss(scores, labels[rows])
             (grad,) = torch.autograd.grad(value.sum(), leaf)
             return Gradient(grad, value.detach(), scores.detach())
+
+        def job(rows: slice) -> Gradient:
+            random = draws[torch.arange(rows.start * self._draws, rows.stop * self._draws)]
+            return self._again(random, lambda: one_pass(rows, random))
 
         parts = self._room.passes(len(clips), job, width=self._draws)
         return Gradient(*(torch.cat(part) for part in zip(*parts, strict=True)))
