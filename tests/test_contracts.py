@@ -23,7 +23,7 @@ def make(kind, name, **values):
 
 def attack_of(name, target, clips, labels, streams, **values):
     """A brief form of an attack, with its perturbation made on the same clips where one serves all."""
-    attack = make("attack", name, **({"steps": 4, "queries": 30} | values))
+    attack = make("attack", name, **({"steps": 4, "queries": 30, "ratio": 0.4} | values))
     count = len(clips)
     return attack.fit(target(count), clips, labels, streams(count, 7)) if attack.universal else attack
 
@@ -108,6 +108,21 @@ def test_attacks_leave_their_input_alone_and_do_harm(name, net, clips, labels, t
     assert torch.equal(clips, before)
     moved = margin(net(clips), labels) - margin(net(made), labels)
     assert (moved.abs() if name == "ta" else moved).mean() > 0
+
+
+@pytest.mark.parametrize("name", [name for name in ATTACKS if name not in ("ta", "vauto", "vauto-rand")])
+def test_a_clip_without_gradient_disturbs_nothing(name, net, clips, labels, target, streams):
+    """One clip never improves: what was found of the others must not be written over the input, nor move its ball."""
+
+    def partly_blind(x):
+        seen = (x[:, :1, :1, :1, :1] != clips[:1, :1, :1, :1, :1]).float()  # the first clip's gradient is cut off
+        return net(seen * x + (1 - seen) * x.detach())
+
+    before = clips.clone()
+    attack = attack_of(name, lambda count: target(net, count), clips, labels, streams, eps=0.05)
+    made = attack.run(target(partly_blind, 5), clips, labels, streams(5))
+    assert torch.equal(clips, before)
+    assert (norm_of(attack.norm, (made - clips).double()) <= attack.eps + 1e-6).all()
 
 
 @pytest.mark.parametrize("name", [name for name in ATTACKS if make("attack", name).black_box])

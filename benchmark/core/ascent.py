@@ -1,5 +1,6 @@
 """The loop that gradient attacks share: ask for a gradient, move, project, remember the best."""
 
+import math
 from collections.abc import Callable
 from typing import Literal, Protocol, Self
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .best import Best
-from .budget import Ball, l2_norm, per_clip
+from .budget import Ball, l1_norm, l2_norm, per_clip
 from .interfaces import Gradient, Target
 from .losses import Loss
 from .rng import ClipRandom
@@ -49,6 +50,52 @@ class Normalised(_Stateless):
         return x + self._step * grad / per_clip(l2_norm(grad).clamp_min(1e-12))
 
 
+class Sparse(_Stateless):
+    """Ascent for L1 (SLIDE; Tramer and Boneh 2019, Algorithm 1): a change of L1 norm `step`, shared equally by few entries.
+
+    They are the hundredth of a clip's entries whose gradients are largest, among those that the pixel range lets move; none has
+    a gradient of 0, and ties at the threshold all count.
+    """
+
+    quantile = 0.99
+
+    def __call__(self, x: Tensor, grad: Tensor) -> Tensor:
+        """New iterates."""
+        sizes, sign = grad.abs(), grad.sign_()
+        sizes.masked_fill_((x + sign).clamp_(0, 1) == x, 0)  # at an end of the range, with nowhere to go
+        rank = 1 + math.ceil(self.quantile * (sizes[0].numel() - 1))
+        least = sizes.flatten(1).kthvalue(rank, dim=1).values.clamp_min(torch.finfo(sizes.dtype).tiny)
+        sign.mul_(sizes >= per_clip(least))
+        return x.addcmul(sign, per_clip(self._step / l1_norm(sign).clamp_min(1)))
+
+
+class Momentum:
+    """Gradients scaled to L1 norm 1 per clip and summed, older ones fading, before another move (Dong et al. 2018, Eq. 6).
+
+    Args:
+        move: Goes along the sum.
+        decay: What is left of the older sum at each step.
+        total: The sum so far, (N, C, T, H, W); None: before the first step.
+    """
+
+    def __init__(self, move: Move, decay: float, total: Tensor | None = None) -> None:
+        self._move, self._decay, self._total = move, decay, total
+
+    def __getitem__(self, rows: Tensor) -> "Momentum":
+        return Momentum(self._move[rows], self._decay, None if self._total is None else self._total[rows])
+
+    def __call__(self, x: Tensor, grad: Tensor) -> Tensor:
+        """New iterates."""
+        grad.div_(per_clip(l1_norm(grad).clamp_min(1e-30)))
+        self._total = grad.clone() if self._total is None else self._total.mul_(self._decay).add_(grad)
+        return self._move(x, grad.copy_(self._total))
+
+
+def steepest(norm: str, step: float) -> Move:
+    """The move of length `step` that raises a linear loss most under `linf` or `l2`, and its sparse stand-in for `l1`."""
+    return {"linf": Sign, "l2": Normalised, "l1": Sparse}[norm](step)
+
+
 def plain_gradient(target: Target, x: Tensor, labels: Tensor, loss: Loss, rng: ClipRandom) -> Gradient:
     """The target's gradient at the iterate."""
     return target.gradient(x, labels, loss, rng)
@@ -86,7 +133,10 @@ def ascend(
     """
     leaves = target.until_fooled and keep == "best"
     rows = (~best.fooled).nonzero().flatten() if leaves else torch.arange(len(labels), device=labels.device)
-    label, random, around, move = labels[rows], rng[rows], ball[rows], move[rows]
+    if not len(rows):
+        return
+    around = ball if len(rows) == len(labels) else ball[rows]
+    label, random, move = labels[rows], rng[rows], move[rows]
     x = around.random(random) if random_start else around.clean
     for _ in range(steps):
         if not len(rows):

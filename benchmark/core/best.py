@@ -17,6 +17,7 @@ class Best:
     def __init__(self, clips: Tensor) -> None:
         self.clips = clips.clone()
         self.fooled = torch.zeros(len(clips), dtype=torch.bool, device=clips.device)
+        self._owned = True
         self._loss = torch.full((len(clips),), -torch.inf, device=clips.device)
 
     def offer(self, rows: Tensor, clips: Tensor, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
@@ -28,15 +29,20 @@ class Best:
         was_fooled, was_loss = self.fooled[rows], self._loss[rows]
         better = (fooled & ~was_fooled) | ((fooled == was_fooled) & (loss > was_loss))
         if better.all() and len(rows) == len(self.clips):
-            self.clips = clips
-        else:
-            self.clips[rows[better]] = clips[better]
+            self.clips, self._owned = clips, False
+        elif better.any():
+            self._write(rows[better], clips[better])
         self.fooled[rows[better]] = fooled[better]
         self._loss[rows[better]] = loss[better]
 
     def replace(self, rows: Tensor, clips: Tensor) -> None:
         """Takes iterates (M, C, T, H, W) of the clips `rows` whatever was there; nobody has asked whether they fool."""
         if len(rows) == len(self.clips):
-            self.clips = clips
+            self.clips, self._owned = clips, False
         else:
-            self.clips[rows] = clips
+            self._write(rows, clips)
+
+    def _write(self, rows: Tensor, clips: Tensor) -> None:
+        if not self._owned:  # what was kept without a copy is the caller's
+            self.clips, self._owned = self.clips.clone(), True
+        self.clips[rows] = clips

@@ -212,6 +212,13 @@ class Attack(ABC):
         """Gradient calls and queries per clip at most, for progress."""
         return getattr(self, "steps", 1) * getattr(self, "restarts", 1), 0
 
+    def check(self, input: InputSpec, classes: int) -> None:
+        """Refuses, before anything is computed, what cannot work on a model's clips: frames, pixels, classes that are not there.
+
+        Raises:
+            InputError: Which parameter, what is wrong, what would be right.
+        """
+
     def single_step(self) -> "Attack | None":
         """The one-step attack that a sound iterative run must not be weaker than."""
         return None

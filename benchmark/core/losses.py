@@ -1,4 +1,7 @@
-"""Losses that untargeted attacks maximise; each takes logits (N, K) and labels (N,) and returns (N,)."""
+"""Losses that attacks maximise; each takes logits (N, K) and labels and returns (N,).
+
+Untargeted ones take true classes (N,), targeted ones true and target classes (N, 2).
+"""
 
 from collections.abc import Callable
 
@@ -35,7 +38,7 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
         InputError: There are fewer than three classes.
     """
     if logits.shape[1] < 3:
-        raise InputError("loss", f"dlr needs at least 3 classes, the model has {logits.shape[1]}", "use ce or cw")
+        raise InputError("loss", f"dlr needs at least 3 classes, the model has {logits.shape[1]}", "use ce")
     ranked = logits.sort(dim=1, descending=True).values
     return -margin(logits, labels) / (ranked[:, 0] - ranked[:, 2] + 1e-12)
 
@@ -47,10 +50,21 @@ def targeted_dlr(logits: Tensor, labels: Tensor) -> Tensor:
         InputError: There are fewer than four classes.
     """
     if logits.shape[1] < 4:
-        raise InputError("loss", f"targeted dlr needs at least 4 classes, the model has {logits.shape[1]}", "use ce, cw or dlr")
+        raise InputError("loss", f"targeted dlr needs at least 4 classes, the model has {logits.shape[1]}", "use ce or dlr")
     ranked = logits.sort(dim=1, descending=True).values
     chosen = logits.gather(1, labels)
     return -(chosen[:, 0] - chosen[:, 1]) / (ranked[:, 0] - (ranked[:, 2] + ranked[:, 3]) / 2 + 1e-12)
 
 
+def targeted_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Log-probability of the target class, labels (N, 2): true and target classes."""
+    return -cross_entropy(logits, labels[:, 1])
+
+
+def targeted_cw(logits: Tensor, labels: Tensor) -> Tensor:
+    """Margin z_t - max_{j != t} z_j (Carlini and Wagner 2017, f6 without its cut-off), labels (N, 2): true and target classes."""
+    return margin(logits, labels[:, 1])
+
+
 LOSSES: dict[str, Loss] = {"ce": cross_entropy, "cw": cw, "dlr": dlr}
+TARGETED: dict[str, Loss] = {"ce": targeted_cross_entropy, "cw": targeted_cw, "dlr": targeted_dlr}

@@ -160,8 +160,9 @@ class Bench:
         if cell.attack:
             _promised(cell.attack, self.attack(cell), ("norm", "eps", "run", "limits"))
         self.records(cell)
-        self.model(cell)
-        self.source(cell)
+        for model in filter(None, (self.model(cell), self.source(cell))):
+            if cell.attack:
+                self.attack(cell).check(model.input, model.classes)
 
     def spec(self, cell: Cell) -> dict[str, Any]:
         """Everything that the cell's result depends on, and nothing else: its hash is made of this."""
