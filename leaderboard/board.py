@@ -51,13 +51,13 @@ def build(store: Store) -> pd.DataFrame:
     return board.sort_values(list(order), ascending=list(order.values()), ignore_index=True)
 
 
-def write(board: pd.DataFrame, folder: Path) -> list[Path]:
-    """Writes `leaderboard.csv` and `leaderboard.md`.
+def write(board: pd.DataFrame, folder: Path, more: str = "") -> list[Path]:
+    """Writes `leaderboard.csv` and `leaderboard.md`, to which `more` is added.
 
     Raises:
         InputError: The folder cannot be written.
     """
-    files = {"leaderboard.csv": board.to_csv(index=False), "leaderboard.md": markdown(board)}
+    files = {"leaderboard.csv": board.to_csv(index=False), "leaderboard.md": markdown(board) + more}
     try:
         for name, text in files.items():
             write_atomically(folder / name, text)
@@ -75,14 +75,14 @@ def markdown(board: pd.DataFrame) -> str:
         names = [str(name) for name in rows.columns[rows.notna().any()] if f"{name}_low" in rows]
         head = ["model", "defense", "clips", *names, "flags"]
         lines = [
-            f"## {_safe(dataset)}, {_safe(split)} split, {which}, manifest {_safe(manifest)[:8]}, seed {seed}, {threat_model}",
+            f"## {safe(dataset)}, {safe(split)} split, {which}, manifest {safe(manifest)[:8]}, seed {seed}, {threat_model}",
             "",
-            _line(head),
-            _line(["---"] * len(head)),
+            line(head),
+            line(["---"] * len(head)),
         ]
         for row in rows.to_dict("records"):
             numbers = [_percent(row, name) for name in names]
-            lines.append(_line([_safe(row["model"]), _safe(row["defense"]), row["clips"], *numbers, _safe(row["flags"])]))
+            lines.append(line([safe(row["model"]), safe(row["defense"]), row["clips"], *numbers, safe(row["flags"])]))
         parts.append("\n".join(lines))
     note = "Top-1 accuracy in per cent with 95 % intervals; `worst`: per clip, under the attack and threat that hurt it most."
     return "\n\n".join(["# Leaderboard", note, *parts]) + "\n"
@@ -160,11 +160,12 @@ def _percent(row: Mapping[str, Any], name: str) -> str:
     return f"{100 * row[name]:.1f} [{100 * row[f'{name}_low']:.1f}, {100 * row[f'{name}_high']:.1f}]"
 
 
-def _safe(value: Any) -> str:
+def safe(value: Any) -> str:
     """Text that cannot break out of its table cell, or become markup."""
     text = " ".join(str(value).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("`", "\\`") or " "
 
 
-def _line(cells: list[Any]) -> str:
+def line(cells: list[Any]) -> str:
+    """A row of a markdown table."""
     return "| " + " | ".join(str(cell) for cell in cells) + " |"

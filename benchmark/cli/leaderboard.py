@@ -15,12 +15,16 @@ def leaderboard(
 ) -> None:
     """Write a markdown and a CSV leaderboard of a store, sorted by the per-clip worst case, and print the markdown.
 
+    Where the store has such cells, also: success against queries (queries.csv, .png), accuracy by the one attacked frame
+    (frames.csv, .png) and transfer between models (transfer.csv).
+
     Example: vbench leaderboard vbench-store
     """
-    from ...leaderboard.board import build, markdown, write
+    from ...leaderboard import board, curve_files
     from ..evaluation.store import Store
 
-    board = build(Store(store))
-    print(markdown(board), end="")
-    for path in write(board, out or store):
+    ranked, curves = board.build(Store(store)), curve_files.tables(Store(store))
+    more = curve_files.markdown(curves)
+    print(board.markdown(ranked) + more, end="")
+    for path in (*board.write(ranked, out or store, more), *curve_files.write(curves, out or store)):
         print(path, file=sys.stderr)

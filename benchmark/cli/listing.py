@@ -41,12 +41,18 @@ def show(
     console = Console()
     for number, entry in enumerate(_entries_named(name, kind)):
         console.print("\n" * bool(number) + f"[bold]{escape(entry.name)}[/] ({entry.kind}, version {entry.version})")
-        console.print(entry.doc, markup=False, highlight=False)
+        console.print(reflowed(entry.doc), markup=False, highlight=False)
         console.print(f"\nFile: {entry.path}", markup=False, highlight=False, soft_wrap=True)
         if entry.fields:
             console.print(_parameters(entry))
         if entry.kind == "model" and entry.name in cards.models():
             print_card(wide_console(), entry.name)
+
+
+def reflowed(doc: str) -> str:
+    """A docstring without its source's line breaks, so that a console can wrap it; indented paragraphs stay as they are."""
+    parts = doc.split("\n\n")
+    return "\n\n".join(part if "\n " in f"\n{part}" else " ".join(part.split("\n")) for part in parts)
 
 
 def _entries_named(name: str, kind: str | None) -> list[Entry]:

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from ..core.errors import InputError
-from . import data, leaderboard, listing, paper, run, train, weights, zoo
+from . import data, leaderboard, listing, look, paper, run, train, weights, zoo
 
 app = typer.Typer(
     help="vbench: robustness of video action-recognition models against attacks and corruptions, with and without defences.",
@@ -15,7 +15,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (run.run, listing.list_components, listing.show, train.train, zoo.zoo, paper.paper, leaderboard.leaderboard):
+VERBS = (
+    run.run,
+    listing.list_components,
+    listing.show,
+    look.look,
+    train.train,
+    zoo.zoo,
+    paper.paper,
+    leaderboard.leaderboard,
+)
+for verb in VERBS:
     paragraphs = [" ".join(part.split()) for part in (verb.__doc__ or "").split("\n\n")]
     app.command(verb.__name__.partition("_")[0], help="\n\n".join(paragraphs))(verb)
 app.add_typer(data.app, name="data")

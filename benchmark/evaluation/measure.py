@@ -111,7 +111,7 @@ class Measured:
     def _note(self, name: str, values: Tensor, count: int) -> None:
         kept = self.notes.setdefault(name, [])
         kept += [None] * (len(self.records) - count - len(kept))  # batches in which the attack noted nothing
-        kept += [one if one == one else None for one in values.tolist()] if values.dim() == 1 else values.tolist()
+        kept += [None if one.isnan().all() else one.nan_to_num().tolist() for one in values]
 
     def _extend(self, name: str, values: Tensor, digits: int | None = None) -> None:
         numbers = values.tolist()

@@ -1,0 +1,1 @@
+"""Attacked clips as pictures: contact sheet, film, gallery."""
