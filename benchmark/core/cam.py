@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 from .errors import InputError
@@ -32,34 +33,44 @@ class WithFeatures:
 
 @contextmanager
 def last_maps(net: nn.Module, clips: int) -> Iterator[Callable[[], Tensor]]:
-    """Remembers, of each pass inside the block, the output of the last module that returns maps over space.
+    """Remembers, of each pass inside the block, the last feature maps that still have space and time.
 
-    Works whatever the network is made of: (N*t, C, h, w) of a 2-D network and (N, C, t, h, w) of a 3-D one.
+    Works whatever the network is made of, from what its modules return: (N*t, C, h, w) in a 2-D network, (N, C, t, h, w) in a 3-D
+    one. Maps in which time has become a single step are passed over: they tell nothing of frames. Maps that are then taken
+    apart into one vector per position, as a transformer's patches are, do not count.
 
     Args:
         net: The network.
         clips: How many clips a pass takes.
 
     Yields:
-        A function that returns the maps of the last pass as (N, t, C, h, w).
+        A function that returns the maps of the last pass as (N, t, C, h, w); it raises InputError where there are none.
     """
     seen: list[Tensor] = []
 
     def remember(module: nn.Module, given: object, out: object) -> Tensor | None:
-        if not isinstance(out, Tensor) or out.dim() not in (4, 5) or min(out.shape[-2:]) < 2 or not out.requires_grad:
+        if not isinstance(out, Tensor) or not out.requires_grad:
             return None
-        maps = out.transpose(1, 2) if out.dim() == 5 else out.view(clips, -1, *out.shape[1:])
+        if out.dim() == 3 and seen and out[..., 0].numel() >= seen[0][:, :, 0].numel():
+            seen.clear()
+        if out.dim() == 5 and len(out) == clips:
+            maps = out.transpose(1, 2)
+        elif out.dim() == 4 and len(out) % clips == 0:
+            maps = out.view(clips, -1, *out.shape[1:])
+        else:
+            return None
+        if min(maps.shape[1], *maps.shape[3:]) == 1:
+            return None
         seen[:] = [maps]
-        # The network goes on from the maps, so that its scores can be differentiated by them.
-        return maps.transpose(1, 2) if out.dim() == 5 else maps.view(out.shape)
+        # The network goes on from the maps as they are handed over: only so has its answer a gradient to them.
+        return maps.transpose(1, 2) if out.dim() == 5 else maps.flatten(0, 1)
 
     hooks = [module.register_forward_hook(remember) for module in net.modules()]
 
     def maps() -> Tensor:
         if not seen:
-            raise InputError(
-                "model", "it has no convolutional feature maps", "class activation maps need a convolutional network"
-            )
+            problem = "it has no convolutional feature maps over space and time"
+            raise InputError("model", problem, "class activation maps need a convolutional network")
         return seen[0]
 
     try:
@@ -67,3 +78,31 @@ def last_maps(net: nn.Module, clips: int) -> Iterator[Callable[[], Tensor]]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def activation_maps(loss: Tensor, maps: Tensor) -> Tensor:
+    """Gradient-weighted class activation maps (Selvaraju et al. 2017), differentiable, without rectification.
+
+    Args:
+        loss: Of class scores, per clip, (N,).
+        maps: Feature maps (N, t, C, h, w) that it depends on.
+
+    Returns:
+        (N, t, h, w): the maps, each channel times its mean gradient over space.
+    """
+    (slope,) = torch.autograd.grad(loss.sum(), maps, create_graph=True)
+    return (slope.mean(dim=(3, 4), keepdim=True) * maps).sum(dim=2)
+
+
+def over_largest(maps: Tensor) -> Tensor:
+    """Activation maps (N, t, h, w) less their smallest value, over their largest, per clip (Duan et al. 2023, TAF, Eq. 3).
+
+    The divisor is the largest value, as printed, and not the range; where it is 0 the maps are only shifted.
+    """
+    low, high = maps.amin(dim=(1, 2, 3), keepdim=True), maps.amax(dim=(1, 2, 3), keepdim=True)
+    return (maps - low) / torch.where(high == 0, torch.ones_like(high), high)
+
+
+def least_attended(maps: Tensor, frames: int) -> Tensor:
+    """Mean over the `frames` frames with the smallest sums of activation maps (N, t, h, w), (N,) (TAF, Eq. 4 and 5)."""
+    return maps.mean(dim=(2, 3)).topk(frames, dim=1, largest=False).values.mean(dim=1)

@@ -212,8 +212,13 @@ class Attack(ABC):
         """Gradient calls and queries per clip at most, for progress."""
         return getattr(self, "steps", 1) * getattr(self, "restarts", 1), 0
 
+    @property
+    def fit_calls(self) -> int:
+        """Gradient calls in all that `fit` makes, for progress."""
+        return 0
+
     def check(self, input: InputSpec, classes: int) -> None:
-        """Refuses, before anything is computed, what cannot work on a model's clips: frames, pixels, classes that are not there.
+        """Refuses, before anything is computed, what a model's clips or classes do not allow: frames or pixels beyond them.
 
         Raises:
             InputError: Which parameter, what is wrong, what would be right.

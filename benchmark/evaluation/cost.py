@@ -19,5 +19,5 @@ def estimate(cell: Cell, bench: Bench) -> int:
     each = GRADIENT_COST * eot * gradients + queries * (pipeline.draws if cell.threat.name == "adaptive" else 1)
     sample = min(SAMPLE, clips) if cell.crafted_on_judged and doubled(attack) else 0
     if attack.universal:
-        clips += attack.fit_clips
+        work += GRADIENT_COST * eot * attack.fit_calls
     return work + each * (clips + 2 * sample)

@@ -81,7 +81,7 @@ class CountedTarget:
         self._tick(GRADIENT_COST * len(clips) * self._draws)
         if not self.stochastic:
             self._see(found.logits, rng)
-        return Gradient(self._sound(found.grad, rng), found.loss, found.logits)
+        return Gradient(self._sound(found, rng), found.loss, found.logits)
 
     def logits(self, clips: Tensor, rng: ClipRandom) -> Tensor:
         """The deployed pipeline's scores."""
@@ -167,13 +167,15 @@ class CountedTarget:
         (grad,) = torch.autograd.grad(value.sum(), clips)
         return Gradient(grad, value.detach(), logits.detach())
 
-    def _sound(self, grad: Tensor, rng: ClipRandom) -> Tensor:
-        """The gradient without NaN and infinities, which are counted, as are gradients of 0."""
+    def _sound(self, found: Gradient, rng: ClipRandom) -> Tensor:
+        """The gradient without NaN and infinities, which are counted, as are gradients of 0 of clips that are still right."""
+        grad = found.grad
         # One cheap pass tells that all is well; only a sum that is 0, infinite or NaN is looked into.
         total = grad.flatten(1).sum(dim=1)
         if not bool(((total == 0) | ~torch.isfinite(total)).any()):
             return grad
-        self.zero[rng.positions] += (grad == 0).flatten(1).all(dim=1).cpu()
+        right = margin(found.logits.cpu(), self._labels[rng.positions]) > 0  # some losses are content with a fooled clip
+        self.zero[rng.positions] += (grad == 0).flatten(1).all(dim=1).cpu() & right
         self.nonfinite[rng.positions] += (~torch.isfinite(grad)).flatten(1).any(dim=1).cpu()
         return grad.nan_to_num(0.0, 0.0, 0.0)
 
