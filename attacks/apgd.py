@@ -9,9 +9,8 @@ from torch import Tensor
 from ..benchmark.core.ascent import true_class
 from ..benchmark.core.best import Best
 from ..benchmark.core.budget import Ball, check_eps, norm_of, per_clip
-from ..benchmark.core.errors import InputError
 from ..benchmark.core.interfaces import Attack, Target
-from ..benchmark.core.losses import LOSSES, targeted_dlr
+from ..benchmark.core.losses import LOSSES, check_classes, targeted_dlr
 from ..benchmark.core.params import PIXEL, param
 from ..benchmark.core.registry import register
 from ..benchmark.core.rng import ClipRandom
@@ -86,10 +85,7 @@ class APGD(Attack):
         """True and target classes (N, 2), run by run: the best-scored other classes first."""
         logits = target.logits(clips, rng)
         classes = logits.shape[1]
-        if classes < 4:
-            raise InputError(
-                "attack apgd: loss", f"targeted-dlr needs at least 4 classes, the model has {classes}", "use ce or dlr"
-            )
+        check_classes(self.loss, classes)
         others = logits.scatter(1, labels[:, None], -torch.inf).argsort(dim=1, descending=True)
         return [torch.stack([labels, others[:, rank]], dim=1) for rank in range(min(self.targets, classes - 1))]
 

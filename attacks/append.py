@@ -72,6 +72,7 @@ class Append(Attack):
         Raises:
             InputError: No clean frame would be left.
         """
+        super().check(input, classes)
         if self.frames >= input.frames:
             problem = f"{self.frames} leaves none of the {input.frames} frames that the model takes"
             raise InputError("attack append: frames", problem, f"it must be from 1 to {input.frames - 1}")

@@ -35,6 +35,7 @@ class FrameBorder(Region):
 
     def check(self, input: InputSpec, classes: int) -> None:
         """Refuses a border that is thinner than a pixel."""
+        super().check(input, classes)
         border_thickness(self.owner, (input.size, input.size), self.ratio)
 
     @property

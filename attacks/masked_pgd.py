@@ -138,6 +138,7 @@ class MaskedPGD(Region):
 
     def check(self, input: InputSpec, classes: int) -> None:
         """Refuses a patch that has no pixels or reaches beyond the frame."""
+        super().check(input, classes)
         self._size((input.size, input.size))
 
     @property

@@ -82,6 +82,7 @@ class OneFrame(Framed):
 
     def check(self, input: InputSpec, classes: int) -> None:
         """Refuses a frame beyond the clip."""
+        super().check(input, classes)
         self._fits(input.frames)
 
     @property

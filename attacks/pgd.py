@@ -11,7 +11,7 @@ from ..benchmark.core.best import Best
 from ..benchmark.core.budget import Ball, check_eps
 from ..benchmark.core.errors import InputError
 from ..benchmark.core.interfaces import Attack, InputSpec, Target
-from ..benchmark.core.losses import LOSSES, TARGETED
+from ..benchmark.core.losses import LOSSES, TARGETED, check_classes
 from ..benchmark.core.params import PIXEL, param
 from ..benchmark.core.registry import register
 from ..benchmark.core.rng import ClipRandom
@@ -65,11 +65,12 @@ class PGD(Attack):
         raise InputError("attack pgd: target", problem, f"write a class index, {', '.join(CHOICES[:2])} or {CHOICES[2]}")
 
     def check(self, input: InputSpec, classes: int) -> None:
-        """Refuses a target class that the model does not have.
+        """Refuses a target class, and a loss, for which the model has too few classes.
 
         Raises:
-            InputError: It is beyond the model's classes.
+            InputError: It has.
         """
+        check_classes("targeted-dlr" if self.target and self.loss == "dlr" else self.loss, classes)
         if self.target and self.target.isdecimal() and int(self.target) >= classes:
             problem = f"{self.target} is beyond the model's {classes} classes"
             raise InputError("attack pgd: target", problem, f"it must be from 0 to {classes - 1}")

@@ -81,6 +81,7 @@ class Saliency(Attack):
 
     def check(self, input: InputSpec, classes: int) -> None:
         """Refuses more frames than a clip has."""
+        super().check(input, classes)
         self._cap(input.frames)
 
     @property

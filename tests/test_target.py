@@ -221,3 +221,27 @@ def test_every_other_model_is_a_source(net, clips, labels):
     threats = rows[rows["threat"].str.startswith("transfer")]
     assert len(threats) == 6 and threats["threat"].nunique() == 3
     assert (threats["status"] == "ok").all(), threats["error"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("attack", "message"),
+    [
+        ("pgd:loss=dlr", "dlr needs at least 3 classes, the model has 2"),
+        ("pgd:target=", "attack pgd: target: has no value"),
+        ("pgd:target=next", "'next' is no class"),
+        ("pgd:target=7", "7 is beyond the model's 2 classes"),
+        ("apgd:loss=targeted-dlr", "targeted-dlr needs at least 4 classes"),
+        ("masked-pgd:ratio=0.001", "a patch of no pixels"),
+        ("frame-border:ratio=0.01", "a border of no pixels"),
+        ("saliency:method=oneshot,frames=9", "9 is more than the clip's 8"),
+        ("one-frame:index=8", "8 is beyond the clip's 8 frames"),
+        ("sparse:frames=9", "9 is more than the clip's 8 frames"),
+        ("append:frames=8", "8 leaves none of the 8 frames"),
+        ("square:queries=0", "0 is out of bounds"),
+        ("pgd:eps=8", "did you mean 8/255"),
+        ("flicker:eps=3", "did you mean 3/255"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_computed(attack, message, clips):
+    with pytest.raises(InputError, match=message):
+        evaluate(build_net(classes=2), (clips, torch.tensor([0, 1, 0, 1, 0])), attack)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .budget import Limits
 from .errors import InputError
-from .losses import Loss
+from .losses import Loss, check_classes
 from .rng import ClipRandom
 
 
@@ -223,6 +223,7 @@ class Attack(ABC):
         Raises:
             InputError: Which parameter, what is wrong, what would be right.
         """
+        check_classes(getattr(self, "loss", ""), classes)
 
     def single_step(self) -> "Attack | None":
         """The one-step attack that a sound iterative run must not be weaker than."""

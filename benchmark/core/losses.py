@@ -13,6 +13,19 @@ from .errors import InputError
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
+NEEDS = {"dlr": 3, "targeted-dlr": 4}
+"""Classes that a loss takes at least."""
+
+
+def check_classes(loss: str, classes: int) -> None:
+    """Refuses a loss that needs more classes than a model has.
+
+    Raises:
+        InputError: There are too few.
+    """
+    if classes < NEEDS.get(loss, 0):
+        raise InputError("loss", f"{loss} needs at least {NEEDS[loss]} classes, the model has {classes}", "use ce")
+
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy per clip."""
@@ -37,8 +50,7 @@ def dlr(logits: Tensor, labels: Tensor) -> Tensor:
     Raises:
         InputError: There are fewer than three classes.
     """
-    if logits.shape[1] < 3:
-        raise InputError("loss", f"dlr needs at least 3 classes, the model has {logits.shape[1]}", "use ce")
+    check_classes("dlr", logits.shape[1])
     ranked = logits.sort(dim=1, descending=True).values
     return -margin(logits, labels) / (ranked[:, 0] - ranked[:, 2] + 1e-12)
 
@@ -49,8 +61,7 @@ def targeted_dlr(logits: Tensor, labels: Tensor) -> Tensor:
     Raises:
         InputError: There are fewer than four classes.
     """
-    if logits.shape[1] < 4:
-        raise InputError("loss", f"targeted dlr needs at least 4 classes, the model has {logits.shape[1]}", "use ce or dlr")
+    check_classes("targeted-dlr", logits.shape[1])
     ranked = logits.sort(dim=1, descending=True).values
     chosen = logits.gather(1, labels)
     return -(chosen[:, 0] - chosen[:, 1]) / (ranked[:, 0] - (ranked[:, 2] + ranked[:, 3]) / 2 + 1e-12)

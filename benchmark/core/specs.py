@@ -34,8 +34,10 @@ class Spec:
             key, equals, value = (part.strip() for part in piece.partition("="))
             if position == 0 and not equals and key:
                 positional = key
-            elif not equals or not key or not value:
+            elif not equals or not key:
                 raise InputError(f"{kind} {name}", f"{piece!r} is not key=value")
+            elif not value:
+                raise InputError(f"{kind} {name}: {key}", "has no value", f"write {key}=VALUE, or leave it out")
             elif key in values:
                 raise InputError(f"{kind} {name}", f"{key} is given twice")
             else:
