@@ -105,8 +105,7 @@ class APGD(Attack):
             else:
                 state.learn(found)
             if not target.stochastic:
-                # A copy: `best` may write into what it keeps, and the next step needs x as it was.
-                best.offer(rows, x.clone(), found.loss, found.logits, true_class(goal))
+                best.offer(rows, x, found.loss, found.logits, true_class(goal))
             if target.until_fooled and best.fooled[rows].any():
                 left = ~best.fooled[rows]
                 rows, ball, goal, rng, state = rows[left], ball[left], goal[left], rng[left], state[left]

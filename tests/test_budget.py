@@ -102,6 +102,8 @@ def test_simplex_is_the_root_of_its_threshold(radius):
     sizes = torch.stack(rows).double()
     found = onto_simplex(sizes, radius)
     assert (found.sum(dim=1) <= radius * (1 + 1e-12)).all()
+    huge = onto_simplex(1e9 * sizes.float(), radius)  # where neighbouring numbers lie further apart than 1
+    assert (huge.sum(dim=1) <= radius * (1 + 1e-6)).all()
     for row, ours in zip(sizes.numpy(), found.numpy(), strict=True):
         excess = lambda shift, row=row: np.maximum(row - shift, 0).sum() - radius  # noqa: E731
         shift = 0.0 if excess(0.0) <= 0 else optimize.brentq(excess, 0, row.max(), xtol=1e-15)

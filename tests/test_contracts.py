@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 import torch
+from robustvideo.attacks.vauto import VAuto
 from robustvideo.benchmark.core import registry
 from robustvideo.benchmark.core.budget import NORMS, changed_area, changed_frames, norm_of
 from robustvideo.benchmark.core.interfaces import Attack
@@ -13,6 +14,13 @@ from robustvideo.benchmark.evaluation.threat import Pipeline
 
 ATTACKS, DEFENSES = sorted(registry.entries("attack")), sorted(registry.entries("defense"))
 EVERY = [(kind, name) for kind in registry.FOLDERS for name in sorted(registry.entries(kind))]
+
+
+@pytest.fixture(autouse=True)
+def brief_ensembles(monkeypatch):
+    """Their members have no parameters that a spec could make brief."""
+    monkeypatch.setattr(VAuto, "steps", 4)
+    monkeypatch.setattr(VAuto, "queries", 30)
 
 
 def make(kind, name, **values):

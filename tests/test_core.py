@@ -80,7 +80,7 @@ def test_bad_specs_say_what_is_wrong(text, message):
 
 def test_canonical_form_fills_in_defaults_and_leaves_paths_out_of_the_identity():
     pgd = registry.resolve("attack", "pgd:steps=7")
-    assert str(pgd) == "pgd:norm=linf,eps=4/255,steps=7,step=none,rule=relative,random_start=true,restarts=1,loss=ce"
+    assert str(pgd) == "pgd:norm=linf,eps=4/255,steps=7,step=none,rule=relative,random_start=true,restarts=1,loss=ce,target=none"
     model = registry.resolve("model", "tsm:weights=/tmp/x.pth")
     assert "weights=/tmp/x.pth" in str(model) and "weights" not in model.text
 

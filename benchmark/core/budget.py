@@ -113,7 +113,7 @@ def onto_simplex(sizes: Tensor, radius: float) -> Tensor:
             return over
         raised = shift + excess / torch.sign(over, out=positive).sum(dim=1, keepdim=True)
         # At least to the next number, so that rounding neither ends the search early nor leaves a sum above the radius.
-        raised = torch.maximum(raised, torch.nextafter(shift, shift + 1))
+        raised = torch.maximum(raised, torch.nextafter(shift, torch.full_like(shift, torch.inf)))
         shift = torch.where(excess > 0, raised, shift)
 
 
