@@ -39,6 +39,7 @@ def _table(table: pd.DataFrame, title: str) -> Table:
         shown.add_column("measured", overflow="fold")
     shown.add_column("flags", overflow="fold", style="yellow")
     names = {column: short_names(table[column].tolist()) for column in ("model", "attack", "defense")}
+    names["threat"] = _threats(table["threat"].tolist())
     for row in table.to_dict("records"):
         *cells, flags = _cells(row, names)
         shown.add_row(*cells, *([_reported(row)] if reports else []), flags)
@@ -56,7 +57,7 @@ def _reported(row: dict[Any, Any]) -> str:
 
 def _cells(row: dict[Any, Any], short: dict[str, dict[str, str]]) -> list[str]:
     model, attack, defense = (short[column][row[column]] for column in ("model", "attack", "defense"))
-    attack, threat = ("clean", "-") if row["kind"] == "clean" else (attack, row["threat"])
+    attack, threat = ("clean", "-") if row["kind"] == "clean" else (attack, short["threat"][row["threat"]])
     names = [escape(text) for text in (model, attack, defense, threat)]
     if row["status"] != "ok":
         return [*names, "!", "", "", escape(f"failed: {row['error']}")]
@@ -80,6 +81,13 @@ def short_names(specs: list[str]) -> dict[str, str]:
             own = [pair for pair in _pairs(spec) if not all(pair in _pairs(other) for other in same)]
             names[spec] = f"{name}:{','.join(own)}" if own else name
     return names
+
+
+def _threats(threats: list[str]) -> dict[str, str]:
+    """Threats as people read them: of a transfer, the short name of the source."""
+    sources = [threat.partition(":")[2] for threat in threats if threat.startswith("transfer:")]
+    short = short_names(sources)
+    return {threat: threat for threat in threats} | {f"transfer:{source}": f"transfer:{short[source]}" for source in sources}
 
 
 def _name(link: str) -> str:

@@ -26,7 +26,8 @@ class Request:
     defense: list[str] | None = _option(None, "Defence spec; chain with +. No defence is always measured beside it.")
     threat: list[str] | None = _option(
         None,
-        "What the attacker knows of a defence: oblivious, adaptive[:eot=K], transfer:<model>. Default: oblivious and adaptive.",
+        "How an attacker meets a defence: oblivious, adaptive[:eot=K,average=loss|score]; transfer[:<model>], by default made on "
+        "every other model of the run. Default: oblivious and adaptive.",
     )
     dataset: str = _option("shapes", "Data set spec.")
     root: str | None = _option(None, "Folder of the data set's videos.")
