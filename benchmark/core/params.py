@@ -92,7 +92,7 @@ class Field:
 
 
 def pixel_text(value: float) -> str:
-    """A pixel-range fraction as people write it: 0.0313725 -> '8/255' where that is exact to 1e-9 and below 1, else the number."""
+    """A pixel-range fraction as people write it: 0.0313725 -> '8/255' where exact to 1e-9 and below 1, else the number."""
     levels = round(value * 255, 4)
     if value == 0 or value >= 1 or abs(levels / 255 - value) > 1e-9:
         return f"{value:.12g}"
