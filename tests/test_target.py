@@ -1,5 +1,7 @@
 """What an attack may ask for: draws side by side, two ways of averaging them, passes that fit into memory, counting."""
 
+import json
+
 import pytest
 import torch
 from conftest_models import build_net
@@ -8,6 +10,8 @@ from robustvideo.benchmark import InputSpec, Model, evaluate
 from robustvideo.benchmark.core.cam import WithFeatures
 from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.core.losses import cross_entropy, margin
+from robustvideo.benchmark.evaluation.store import Store
+from robustvideo.benchmark.evaluation.tables import cells_table
 from robustvideo.defenses.shuffle import Shuffle
 from torch import nn
 
@@ -245,3 +249,15 @@ def test_every_other_model_is_a_source(net, clips, labels):
 def test_what_cannot_work_is_refused_before_anything_is_computed(attack, message, clips):
     with pytest.raises(InputError, match=message):
         evaluate(build_net(classes=2), (clips, torch.tensor([0, 1, 0, 1, 0])), attack)
+
+
+def test_cells_of_an_older_protocol_still_make_a_table(net, clips, labels, tmp_path):
+    evaluate(net, (clips, labels), "pgd:steps=2", store=tmp_path)
+    for path in (tmp_path / "cells").rglob("*.json"):
+        cell = json.loads(path.read_text())
+        cell.pop("reports")
+        for name in ("area", "thickness", "roughness", "solved"):
+            cell["clips"].pop(name, None)
+        path.write_text(json.dumps(cell))
+    table = cells_table(Store(tmp_path).cells())
+    assert table["status"].tolist() == ["ok", "ok"] and table["reports"].tolist() == ["", ""]

@@ -102,7 +102,7 @@ def _row(cell: Mapping[str, Any]) -> dict[str, Any]:
     spec, clips, provenance = cell["spec"], cell["clips"], cell["provenance"]
     row = {name: spec.get(name) for name in CELL_COLUMNS if name in spec}
     row |= {"cell": cell["cell"], "status": cell["status"], "error": cell["error"], "corruption": "none", "severity": None}
-    row["reports"] = " ".join(cell["reports"])
+    row["reports"] = " ".join(cell.get("reports", []))
     row |= {"wall_s": provenance["wall_s"], "device": provenance["device"], "flags": "", "failed": len(cell.get("failed", []))}
     if cell["status"] != "ok":
         return row | {"n": 0}
@@ -117,8 +117,8 @@ def _row(cell: Mapping[str, Any]) -> dict[str, Any]:
         "top5": float(np.mean(clips["top5"])),
         "linf": max(clips["linf"]) if attacked else 0.0,
         "l2": max(clips["l2"]) if attacked else 0.0,
-        # Means, as their authors report them; a bound is what the columns above are for.
-        **{name: float(np.mean(clips[name])) if attacked else 0.0 for name in ("frames", "area", "thickness", "roughness")},
+        # Means, as their authors report them; a bound is what the columns above are for. Cells of protocol 1 lack some.
+        **{name: float(np.mean(clips.get(name, 0.0))) for name in ("frames", "area", "thickness", "roughness")},
         "grad_calls": sum(clips["gradients"]) + fit.get("gradients", 0) if attacked else 0,
         "queries": sum(clips["queries"]) + fit.get("queries", 0) if attacked else 0,
         "flags": " ".join(own_flags(cell)),
