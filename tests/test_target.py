@@ -225,6 +225,17 @@ def test_every_other_model_is_a_source(net, clips, labels):
     threats = rows[rows["threat"].str.startswith("transfer")]
     assert len(threats) == 6 and threats["threat"].nunique() == 3
     assert (threats["status"] == "ok").all(), threats["error"].tolist()
+    assert set(rows["strength"]) == {"none", "full"}, "what is handed on is made to full strength"
+
+
+def test_adversarials_are_made_once_for_all_models_that_they_are_handed_on_to(net, clips, labels, monkeypatch):
+    made = []
+    monkeypatch.setattr(PGD, "run", lambda self, target, x, y, rng: made.append(len(x)) or x)
+    models = [net, build_net(seed=6), build_net(seed=7)]
+    rows = evaluate(models, (clips, labels), "pgd:steps=5", threats="transfer")
+    assert (rows["status"] == "ok").all() and len(rows) == 3 + 3 + 6
+    sources, checks = 3, 2  # the checks skip clips that are wrong anyway, and all are for the other two models
+    assert len(made) == sources + checks
 
 
 @pytest.mark.parametrize(

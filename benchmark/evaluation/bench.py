@@ -137,11 +137,11 @@ class Bench:
         return clips if clips.is_floating_point() else clips.float().div_(255), batch.labels.to(self.device)
 
     def crafted_once(self, cell: Cell, number: int, make: Callable[[], Crafted]) -> Crafted:
-        """The adversarial batch `number`; one made on an undefended model is shared by all defences, as memory allows."""
+        """The adversarial batch `number`; one made on an undefended model is shared where it is handed on, as memory allows."""
         threat = cell.threat
         if threat is None or threat.name == "adaptive" or not cell.full:
             return make()
-        key = f"{number} {self._clips_key(cell)} {cell.model} {cell.source} {cell.attack} {cell.seed}"
+        key = f"{number} {self._clips_key(cell)} {cell.source or cell.model} {cell.attack} {cell.seed}"
         if key not in self._crafted:
             made = make()
             if sum(entry.clips.nbytes for entry in (made, *self._crafted.values())) > KEPT_BYTES:

@@ -39,7 +39,8 @@ class Grid:
     def cells(self) -> list[Cell]:
         """All cells, each once: clean ones first, then undefended attacks, then defended ones."""
         chains = [(), *(chain for chain in self.defenses if chain)]
-        handed_on = len(chains) > 1
+        between_models = any(threat.name == "transfer" and not threat.source for threat in self.threats)
+        handed_on = len(chains) > 1 or between_models and len(self.models) > 1
         cells = [self._cell(model, defense=chain) for model in self.models for chain in chains]
         for model in self.models:
             for attack in self.attacks:
