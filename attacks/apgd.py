@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from ..benchmark.core.ascent import true_class
+from ..benchmark.core.attack import Attack, Target
 from ..benchmark.core.best import Best
 from ..benchmark.core.budget import Ball, check_eps, norm_of, per_clip
-from ..benchmark.core.interfaces import Attack, Target
 from ..benchmark.core.losses import LOSSES, check_classes, targeted_dlr
 from ..benchmark.core.params import PIXEL, param
 from ..benchmark.core.registry import register

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..benchmark.core.ascent import steepest
+from ..benchmark.core.attack import Attack, Target
 from ..benchmark.core.budget import check_eps
 from ..benchmark.core.errors import InputError
-from ..benchmark.core.interfaces import Attack, InputSpec, Target
+from ..benchmark.core.interfaces import InputSpec
 from ..benchmark.core.losses import LOSSES
 from ..benchmark.core.params import PIXEL, param
 from ..benchmark.core.pattern import Search, carried, carrying, fit_pattern, put
@@ -57,6 +58,8 @@ class Append(Attack):
     steps: int = param(200, help="gradient steps, each on a batch of clips", low=1)
     step: float = param(4 / 255, help="step size", unit=PIXEL, low=0)
     loss: str = param("ce", help="loss that is maximised", choices=("ce", "cw", "dlr"))
+    fit_split: str | None = param(None, help="split it is made on; none: validation, else training clips")
+    fit_clips: int = param(64, help="clips it is made on", low=1)
 
     def __post_init__(self) -> None:
         check_eps("attack append", self.norm, self.eps)

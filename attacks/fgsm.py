@@ -6,9 +6,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from ..benchmark.core.ascent import Move, ascend, steepest
+from ..benchmark.core.attack import Attack, Target
 from ..benchmark.core.best import Best
 from ..benchmark.core.budget import Ball, check_eps
-from ..benchmark.core.interfaces import Attack, Target
 from ..benchmark.core.losses import LOSSES
 from ..benchmark.core.params import PIXEL, param
 from ..benchmark.core.registry import register

@@ -6,9 +6,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..benchmark.core.attack import Attack, Target
 from ..benchmark.core.best import Best
 from ..benchmark.core.budget import check_eps, thickness
-from ..benchmark.core.interfaces import Attack, Target
 from ..benchmark.core.losses import margin
 from ..benchmark.core.params import PIXEL, param
 from ..benchmark.core.pattern import Adam, Search, as_it_is, ascend_pattern, carried, carrying, fit_pattern, put
@@ -78,6 +78,8 @@ class Flicker(Attack):
     beta1: float = param(0.5, help="share of thickness in that weight", low=0, high=1)
     cyclic: bool = param(False, help="roll the pattern in time at random")
     universal: bool = param(False, help="one pattern for all clips, made on other clips")
+    fit_split: str | None = param(None, help="split that a universal pattern is made on; none: validation, else training clips")
+    fit_clips: int = param(64, help="clips that a universal pattern is made on", low=1)
 
     def __post_init__(self) -> None:
         check_eps("attack flicker", self.norm, self.eps)

@@ -6,8 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..benchmark.core.attack import Target
 from ..benchmark.core.best import Best
-from ..benchmark.core.interfaces import Target
 from ..benchmark.core.registry import register
 from ..benchmark.core.rng import ClipRandom
 from .one_frame import Framed

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..benchmark.core.attack import Attack, Target
 from ..benchmark.core.budget import Ball, check_eps, frame_norms, per_clip
-from ..benchmark.core.interfaces import Attack, Target
 from ..benchmark.core.params import PIXEL, param
 from ..benchmark.core.registry import register
 from ..benchmark.core.rng import ClipRandom

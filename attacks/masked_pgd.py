@@ -7,10 +7,11 @@ from typing import ClassVar, Self
 from torch import Tensor
 
 from ..benchmark.core.ascent import Sign, ascend
+from ..benchmark.core.attack import Attack, Target
 from ..benchmark.core.best import Best
 from ..benchmark.core.budget import Ball, Limits, check_eps
 from ..benchmark.core.errors import InputError
-from ..benchmark.core.interfaces import Attack, InputSpec, Target
+from ..benchmark.core.interfaces import InputSpec
 from ..benchmark.core.losses import LOSSES
 from ..benchmark.core.masks import check_place, patch_mask, patch_size, random_places
 from ..benchmark.core.params import PIXEL, param

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from ..benchmark.core.attack import Attack, Target
 from ..benchmark.core.budget import Ball, check_eps
-from ..benchmark.core.interfaces import Attack, Target
 from ..benchmark.core.params import PIXEL, param
 from ..benchmark.core.registry import register
 from ..benchmark.core.rng import ClipRandom

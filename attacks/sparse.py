@@ -6,10 +6,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..benchmark.core.attack import Attack, Target
 from ..benchmark.core.best import Best
 from ..benchmark.core.budget import Limits, check_eps, frame_norms, norm_of, onto_simplex
 from ..benchmark.core.errors import InputError
-from ..benchmark.core.interfaces import Attack, InputSpec, Target
+from ..benchmark.core.interfaces import InputSpec
 from ..benchmark.core.masks import frame_mask
 from ..benchmark.core.params import PIXEL, param
 from ..benchmark.core.pattern import Adam, Search, ascend_pattern

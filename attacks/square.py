@@ -7,8 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..benchmark.core.attack import Attack, Target
 from ..benchmark.core.budget import Ball, check_eps, l2_norm, per_clip
-from ..benchmark.core.interfaces import Attack, Target
 from ..benchmark.core.params import PIXEL, param
 from ..benchmark.core.registry import register
 from ..benchmark.core.rng import ClipRandom

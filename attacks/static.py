@@ -7,9 +7,9 @@ from typing import ClassVar, Self
 from torch import Tensor
 
 from ..benchmark.core.ascent import steepest
+from ..benchmark.core.attack import Attack, Target
 from ..benchmark.core.best import Best
 from ..benchmark.core.budget import check_eps, l2_norm, per_clip
-from ..benchmark.core.interfaces import Attack, Target
 from ..benchmark.core.losses import LOSSES
 from ..benchmark.core.params import PIXEL, param
 from ..benchmark.core.pattern import Search, ascend_pattern

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from ..benchmark.core.ascent import Sign, ascend
+from ..benchmark.core.attack import Attack, Target
 from ..benchmark.core.best import Best
 from ..benchmark.core.budget import Ball, check_eps
 from ..benchmark.core.cam import WithFeatures, activation_maps, least_attended, over_largest
 from ..benchmark.core.errors import InputError
-from ..benchmark.core.interfaces import Attack, Target
 from ..benchmark.core.losses import cross_entropy, margin
 from ..benchmark.core.params import PIXEL, param
 from ..benchmark.core.registry import register

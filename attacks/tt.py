@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from ..benchmark.core.ascent import Momentum, Sign, ascend
+from ..benchmark.core.attack import Attack, Gradient, Target
 from ..benchmark.core.best import Best
 from ..benchmark.core.budget import Ball, check_eps
 from ..benchmark.core.errors import InputError
-from ..benchmark.core.interfaces import Attack, Gradient, Target
 from ..benchmark.core.losses import LOSSES, Loss
 from ..benchmark.core.params import PIXEL, param
 from ..benchmark.core.registry import register

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ..benchmark.core.interfaces import Attack
+from ..benchmark.core.attack import Attack
 from ..benchmark.core.registry import register
 from .vauto import VAuto
 

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
+from ..benchmark.core.attack import Attack, Target
 from ..benchmark.core.budget import Ball, check_eps, per_clip
 from ..benchmark.core.errors import InputError
-from ..benchmark.core.interfaces import Attack, Target
 from ..benchmark.core.params import PIXEL, param
 from ..benchmark.core.registry import register
 from ..benchmark.core.rng import ClipRandom
@@ -59,13 +59,18 @@ class VBAD(Attack):
     sigma: float = param(1e-3, help="size of a probe, in [0, 1] pixel units", low=0.0)
     split: int = param(8, help="patches along the height and along the width of a frame", low=1)
     tentative: str = param("random", help="where the tentative directions come from", choices=("random", "resnet50"))
-    weights: str | None = param(None, help="file with torchvision's ImageNet weights, for tentative=resnet50")
+    weights: str | None = param(None, help="file with torchvision's ImageNet weights, for tentative=resnet50", identity=False)
 
     def __post_init__(self) -> None:
         check_eps("attack vbad", self.norm, self.eps)
         if self.tentative == "resnet50" and not (self.weights and Path(self.weights).is_file()):
             what = f"{self.weights} is not a file" if self.weights else "tentative=resnet50 needs a file"
             raise InputError("attack vbad: weights", what, "give weights=<resnet50-....pth of torchvision>")
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The weights, where they are used."""
+        return (Path(self.weights),) if self.weights and self.tentative == "resnet50" else ()
 
     @property
     def calls(self) -> tuple[int, int]:

@@ -13,9 +13,10 @@ import pytest
 import torch
 from conftest_models import Net, build_net
 from robustvideo.attacks.apgd import APGD
+from robustvideo.benchmark.core.attack import Gradient
 from robustvideo.benchmark.core.budget import Ball, l2_norm, linf_norm
 from robustvideo.benchmark.core.errors import InputError
-from robustvideo.benchmark.core.interfaces import Gradient, InputSpec, Model
+from robustvideo.benchmark.core.interfaces import InputSpec, Model
 from robustvideo.benchmark.core.losses import margin
 from robustvideo.benchmark.core.stepsize import AutoStep
 from robustvideo.defenses.shuffle import Shuffle

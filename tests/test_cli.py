@@ -166,11 +166,27 @@ def test_a_damaged_video_is_counted_and_shown(world, tmp_path):
     assert clips.set_index("clip")["error"].dropna().size == 1
 
 
+BROKEN = '''
+from robustvideo.benchmark.core.attack import Attack
+
+
+class Broken(Attack):
+    """Fails when it is run. Source: none."""
+
+    norm = "linf"
+    eps = 0.1
+
+    def run(self, target, clips, labels, rng):
+        raise RuntimeError("nothing works")
+'''
+
+
 def test_a_failing_cell_is_a_row_and_exit_code_1(world, tmp_path):
-    run = vbench(*RUN, "--attack", "pgd:loss=dlr,steps=2", "--store", tmp_path / "store", cwd=world)
+    (world / "broken.py").write_text(BROKEN)
+    run = vbench(*RUN, "--attack", "broken.py:Broken", "--store", tmp_path / "store", cwd=world)
     assert run.returncode == 1 and "failed:" in run.stdout
     table = pd.read_csv(tmp_path / "store" / "cells.csv").set_index("kind")
-    assert "at least 3 classes" in table.loc["attack", "error"]
+    assert "nothing works" in table.loc["attack", "error"]
     assert table.loc["attack", "status"] == "error" and table.loc["clean", "status"] == "ok"
 
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from robustvideo.attacks.vauto import VAuto
 from robustvideo.benchmark.core import registry
+from robustvideo.benchmark.core.attack import Attack
 from robustvideo.benchmark.core.budget import NORMS, changed_area, changed_frames, norm_of
-from robustvideo.benchmark.core.interfaces import Attack
 from robustvideo.benchmark.core.losses import margin
 from robustvideo.benchmark.core.params import REQUIRED
 from robustvideo.benchmark.evaluation.threat import Pipeline

@@ -1,17 +1,28 @@
 """What an attack may ask for: draws side by side, two ways of averaging them, passes that fit into memory, counting."""
 
 import json
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import pytest
 import torch
 from conftest_models import build_net
+from robustvideo.attacks.append import Append
 from robustvideo.attacks.pgd import PGD
 from robustvideo.benchmark import InputSpec, Model, evaluate
+from robustvideo.benchmark.core.attack import Attack
+from robustvideo.benchmark.core.budget import Limits
 from robustvideo.benchmark.core.cam import WithFeatures
 from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.core.losses import cross_entropy, margin
+from robustvideo.benchmark.core.pattern import carrying
+from robustvideo.benchmark.core.registry import resolve
+from robustvideo.benchmark.evaluation.bench import Bench
+from robustvideo.benchmark.evaluation.cell import Cell
+from robustvideo.benchmark.evaluation.crafting import keep_budget
 from robustvideo.benchmark.evaluation.store import Store
 from robustvideo.benchmark.evaluation.tables import cells_table
+from robustvideo.benchmark.evaluation.threat import Threat
 from robustvideo.defenses.shuffle import Shuffle
 from torch import nn
 
@@ -138,7 +149,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
-from robustvideo.benchmark.core.interfaces import Attack
+from robustvideo.benchmark.core.attack import Attack
 from robustvideo.benchmark.core.losses import cross_entropy
 
 
@@ -195,7 +206,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from robustvideo.benchmark.core.budget import Ball
-from robustvideo.benchmark.core.interfaces import Attack
+from robustvideo.benchmark.core.attack import Attack
 
 
 @dataclass(frozen=True)
@@ -272,3 +283,84 @@ def test_cells_of_an_older_protocol_still_make_a_table(net, clips, labels, tmp_p
         path.write_text(json.dumps(cell))
     table = cells_table(Store(tmp_path).cells())
     assert table["status"].tolist() == ["ok", "ok"] and table["reports"].tolist() == ["", ""]
+
+
+def test_what_is_counted_does_not_depend_on_the_batch(net, clips, labels, tmp_path):
+    wrong = labels.clone()
+    wrong[1] = (wrong[1] + 1) % 6
+    vectors = []
+    for size in (1, 5):
+        store = Store(tmp_path / str(size))
+        evaluate(net, (clips, wrong), "pgd:steps=3", store=store.folder, batch_size=size)
+        (cell,) = [cell for cell in store.cells() if cell["spec"]["kind"] == "attack"]
+        vectors.append({name: cell["clips"][name] for name in ("gradients", "queries", "solved", "frames", "correct")})
+    assert vectors[0] == vectors[1]
+    assert vectors[0]["queries"][1] > vectors[0]["queries"][0], "the wrong clip is asked once more"
+
+
+def test_a_pass_that_fails_after_its_draw_is_made_again_with_the_same_draws(net, clips, labels, target, streams, monkeypatch):
+    failed, zeros = [], torch.Tensor.new_zeros
+
+    def once(self, *args, **words):
+        if not failed:
+            failed.append(True)
+            raise torch.OutOfMemoryError("no room")
+        return zeros(self, *args, **words)
+
+    wide = target(net, 5, [Shuffle()], eot=4).gradient(clips, labels, cross_entropy, streams(5))
+    monkeypatch.setattr(torch.Tensor, "new_zeros", once)
+    tight = target(net, 5, [Shuffle()], eot=4).gradient(clips, labels, cross_entropy, streams(5))
+    assert failed
+    torch.testing.assert_close(tight.grad, wide.grad, atol=1e-6, rtol=1e-4)
+
+
+@dataclass(frozen=True)
+class NoNumbers(Attack):
+    """Fills every frame with NaN, though it may change one only."""
+
+    norm: ClassVar[str] = "linf"
+    eps: ClassVar[float] = 0.1
+    limits: ClassVar[Limits] = Limits(frames=1)
+
+    def run(self, target, clips, labels, rng):
+        return torch.full_like(clips, torch.nan)
+
+
+def test_what_is_no_number_counts_as_no_change(clips):
+    made, outside = keep_budget(NoNumbers(), clips, torch.full_like(clips, torch.nan))
+    assert torch.equal(made, clips) and outside.all()
+
+
+def test_a_universal_pattern_is_never_made_on_judged_clips_or_their_videos(tmp_path):
+    lines = ["path,label,split,group"]
+    lines += [f"{number}.mp4,{number % 2},test,video{number}" for number in range(4)]
+    lines += [f"part{number}.mp4,{number % 2},val,video{number}" for number in range(2, 8)]
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    data = resolve("dataset", f"manifest:path={tmp_path}/list.csv", root=str(tmp_path))
+    attack = resolve("attack", "append:fit_clips=3")
+    cell = Cell(data, "test", None, resolve("model", "tsm"), attack, threat=Threat("white-box"))
+    chosen = Bench()._fit_records(cell)
+    assert len(chosen) == 3 and not {record.group for record in chosen} & {f"video{number}" for number in range(4)}
+    (tmp_path / "list.csv").write_text("\n".join(lines[:7]))
+    again = resolve("dataset", f"manifest:path={tmp_path}/list.csv", root=str(tmp_path))
+    with pytest.raises(InputError, match="is also one of split"):
+        Bench()._fit_records(replace(cell, dataset=again))
+
+
+def test_a_file_that_an_attack_reads_is_part_of_the_cell(net, clips, labels, tmp_path):
+    file, hashes = tmp_path / "resnet50.pth", []
+    for content in (b"one", b"other"):
+        file.write_bytes(content)
+        bench = Bench()
+        model = resolve("model", "tsm")
+        attack = resolve("attack", f"vbad:tentative=resnet50,weights={file}")
+        hashes.append(bench.hash(Cell(resolve("dataset", "shapes"), "test", 2, model, attack, threat=Threat("white-box"))))
+    assert hashes[0] != hashes[1]
+
+
+def test_a_pattern_is_made_once_for_all_that_it_is_handed_on_to(tmp_path, monkeypatch):
+    fits = []
+    monkeypatch.setattr(Append, "fit", lambda self, *given: fits.append(1) or carrying(self, torch.zeros(1, 3, 1, 64, 64)))
+    rows = evaluate("tsm", "shapes", "append:fit_clips=2", "shuffle", threats="oblivious", limit=2)
+    assert (rows["status"] == "ok").all() and len(rows) == 5
+    assert len(fits) == 2, "one for the undefended model, one through the defence"

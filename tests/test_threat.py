@@ -99,7 +99,7 @@ CHEAT = '''
 from dataclasses import dataclass
 from typing import ClassVar
 
-from robustvideo.benchmark.core.interfaces import Attack
+from robustvideo.benchmark.core.attack import Attack
 
 @dataclass(frozen=True)
 class Cheat(Attack):

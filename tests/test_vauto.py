@@ -9,8 +9,8 @@ from conftest_models import build_net
 from robustvideo.attacks.pgd import PGD
 from robustvideo.attacks.vauto import VAuto, Worst
 from robustvideo.attacks.vauto_rand import VAutoRand
+from robustvideo.benchmark.core.attack import Attack
 from robustvideo.benchmark.core.errors import InputError
-from robustvideo.benchmark.core.interfaces import Attack
 from robustvideo.benchmark.core.losses import margin
 from robustvideo.defenses.shuffle import Shuffle
 from torch import nn

@@ -7,9 +7,9 @@ from typing import Literal, Protocol, Self
 import torch
 from torch import Tensor
 
+from .attack import Gradient, Target
 from .best import Best
 from .budget import Ball, l1_norm, l2_norm, per_clip
-from .interfaces import Gradient, Target
 from .losses import Loss
 from .rng import ClipRandom
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from .ascent import Move
+from .attack import Attack, Target
 from .best import Best
 from .errors import InputError
-from .interfaces import Attack, Target
 from .losses import Loss, margin
 from .rng import ClipRandom
 

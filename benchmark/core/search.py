@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from .attack import Target
 from .best import Best
-from .interfaces import Target
 from .losses import Loss, cw
 from .rng import ClipRandom
 

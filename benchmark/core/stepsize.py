@@ -6,8 +6,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from .attack import Gradient
 from .budget import Ball, l2_norm, per_clip
-from .interfaces import Gradient
 
 MOMENTUM = 0.75
 """Weight of the new step; the rest goes on along the last one."""

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..core.attack import Attack
 from ..core.errors import InputError
-from ..core.interfaces import Attack, Batch, ClipRecord, Dataset, Defense, Model
+from ..core.files import sha256
+from ..core.interfaces import Batch, ClipRecord, Dataset, Defense, Model
 from ..core.registry import Component
 from ..data.loader import Failure, load
 from ..data.selection import balanced, fit_split, manifest_sha256
@@ -40,14 +42,15 @@ class Bench:
     device: torch.device = torch.device("cpu")
     batch_size: int = 32
     tick: Callable[[int], None] = lambda work: None
-    room: Room = field(init=False)
     _live: dict[str, Any] = field(default_factory=dict)
     _batches: dict[str, tuple[list[Batch], list[Failure]]] = field(default_factory=dict)
     _crafted: dict[str, Crafted] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
+    def room(self, cell: Cell) -> Room:
+        """How many clips fit into a pass of what the cell attacks: learnt once."""
         # On a GPU the draws of EOT lie side by side until memory says no; on a CPU a wider batch gains nothing.
-        self.room = Room(self.batch_size * (8 if self.device.type == "cuda" else 1))
+        rows = self.batch_size * (8 if self.device.type == "cuda" else 1)
+        return self._once(f"room {cell.model} {cell.source} {cell.defense_text} {cell.threat}", lambda: Room(rows))
 
     def dataset(self, cell: Cell) -> Dataset:
         """The cell's data set."""
@@ -136,6 +139,13 @@ class Bench:
         clips = batch.clips.to(self.device)
         return clips if clips.is_floating_point() else clips.float().div_(255), batch.labels.to(self.device)
 
+    def fitted_once(self, cell: Cell, make: Callable[[], Any]) -> Any:
+        """A universal perturbation; one that was made on an undefended model serves all cells that it is handed on to."""
+        if cell.threat is None or cell.threat.name == "adaptive":
+            return make()
+        made_on = f"{cell.source or cell.model} {self.model(cell).input}"
+        return self._once(f"fitted {self._fit_key(cell)} {made_on} {cell.attack} {cell.seed}", make)
+
     def crafted_once(self, cell: Cell, number: int, make: Callable[[], Crafted]) -> Crafted:
         """The adversarial batch `number`; one made on an undefended model is shared where it is handed on, as memory allows."""
         threat = cell.threat
@@ -183,6 +193,7 @@ class Bench:
             "attack": cell.attack.text if cell.attack else "none",
             "norm": self.attack(cell).norm if cell.attack else "none",
             "eps": self.attack(cell).eps if cell.attack else 0.0,
+            "attack_files": [sha256(path) for path in self.attack(cell).files] if cell.attack else [],
             "fit_manifest_sha256": self._fit_manifest(cell),
             "defense": cell.defense_text,
             "threat": f"transfer:{cell.source.text}" if cell.source else str(cell.threat or "none"),
@@ -207,8 +218,14 @@ class Bench:
 
     def _fit_records(self, cell: Cell) -> list[ClipRecord]:
         def find() -> list[ClipRecord]:
-            split = fit_split(self.dataset(cell), cell.split, self.attack(cell).fit_split)
-            return balanced(self.dataset(cell).records(split), self.attack(cell).fit_clips)
+            data, attack = self.dataset(cell), self.attack(cell)
+            split, judged = fit_split(data, cell.split, attack.fit_split), data.records(cell.split)
+            taken = {record.id for record in judged} | {record.group for record in judged}
+            others = [record for record in data.records(split) if not {record.id, record.group} & taken]
+            if not others:
+                problem = f"every clip or source video of split {split!r} is also one of split {cell.split!r}, which is judged"
+                raise InputError(f"attack {cell.attack}: fit_split", problem, "name a split with other clips")
+            return balanced(others, attack.fit_clips)
 
         return self._once(f"fit records {self._fit_key(cell)}", find)
 

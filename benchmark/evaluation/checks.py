@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from ..core.interfaces import Attack, Batch
+from ..core.attack import Attack
+from ..core.interfaces import Batch
 from .bench import Bench
 from .cell import Cell
 from .crafting import craft

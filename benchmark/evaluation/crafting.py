@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ..core.attack import Attack
 from ..core.budget import (
     Ball,
     changed_area,
@@ -14,7 +15,7 @@ from ..core.budget import (
     roughness,
     thickness,
 )
-from ..core.interfaces import Attack, Batch
+from ..core.interfaces import Batch
 from ..core.losses import margin
 from ..core.rng import ClipRandom
 from .bench import Bench
@@ -43,7 +44,7 @@ def craft(cell: Cell, bench: Bench, attack: Attack, batch: Batch, clips: Tensor,
     """
     assert cell.attack is not None and cell.threat is not None
     pipeline = bench.attacked(cell)
-    target = CountedTarget(pipeline, labels, cell.threat, not full, bench.room, bench.tick)
+    target = CountedTarget(pipeline, labels, cell.threat, not full, bench.room(cell), bench.tick)
     rng = ClipRandom.for_clips(batch.ids, cell.seed, purpose(cell), bench.device)
     wrong = torch.zeros(len(clips), dtype=torch.bool, device=clips.device)
     if not pipeline.stochastic:
@@ -54,8 +55,8 @@ def craft(cell: Cell, bench: Bench, attack: Attack, batch: Batch, clips: Tensor,
         made[todo] = attack.run(target, clips[todo], labels[todo], rng[todo]).detach()
     made, outside = keep_budget(attack, clips, made)
     if wrong.any():
-        harmless = margin(target.logits(made, rng), labels) > 0
-        made = torch.where(per_clip(wrong & harmless), clips, made)
+        harmless = margin(target.logits(made[wrong], rng[wrong]), labels[wrong]) > 0
+        made[wrong] = torch.where(per_clip(harmless), clips[wrong], made[wrong])
     delta = made - clips
     sizes = dict(linf=linf_norm, l2=l2_norm, frames=changed_frames, area=changed_area, thickness=thickness, roughness=roughness)
     return Crafted(
@@ -77,13 +78,15 @@ def keep_budget(attack: Attack, clips: Tensor, made: Tensor) -> tuple[Tensor, Te
     A candidate outside its norm ball or the pixel range is projected; one that touches more frames or pixels than the attack's
     limits allow counts as no change at all.
     """
+    finite = torch.isfinite(made).flatten(1).all(1)
+    made = torch.where(torch.isfinite(made), made, clips)
     low, high = made.flatten(1).amin(1), made.flatten(1).amax(1)
     delta = made - clips
-    inside = (norm_of(attack.norm, delta) <= attack.eps + TOLERANCE * max(1.0, attack.eps)) & (low >= 0) & (high <= 1)
+    inside = (norm_of(attack.norm, delta) <= attack.eps + TOLERANCE * max(1.0, attack.eps)) & (low >= 0) & (high <= 1) & finite
     fine = changed_area(delta) <= attack.limits.area + TOLERANCE
     if attack.limits.frames is not None:
         fine &= changed_frames(delta) <= attack.limits.frames
-    made = Ball(clips, attack.norm, attack.eps).project(made.nan_to_num(0.5))
+    made = Ball(clips, attack.norm, attack.eps).project(made)
     return torch.where(per_clip(fine), made, clips), ~(inside & fine)
 
 
@@ -99,10 +102,14 @@ def fit(cell: Cell, bench: Bench) -> tuple[Attack, dict[str, int]]:
     attack = bench.attack(cell)
     if not attack.universal:
         return attack, {}
+    return bench.fitted_once(cell, lambda: _fit(cell, bench, attack))
+
+
+def _fit(cell: Cell, bench: Bench, attack: Attack) -> tuple[Attack, dict[str, int]]:
     batch = bench.fitting_batch(cell)
     clips, labels = bench.clips(batch)
     assert cell.threat is not None
-    target = CountedTarget(bench.attacked(cell), labels, cell.threat, False, bench.room, bench.tick)
+    target = CountedTarget(bench.attacked(cell), labels, cell.threat, False, bench.room(cell), bench.tick)
     rng = ClipRandom.for_clips(batch.ids, cell.seed, f"fit {purpose(cell)}", bench.device)
     fitted = attack.fit(target, clips, labels, rng)
     cost = {"clips": len(clips), "gradients": int(target.gradients.sum()), "queries": int(target.queries.sum())}

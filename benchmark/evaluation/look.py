@@ -185,8 +185,8 @@ def work(cell: Cell, bench: Bench) -> int:
     assert cell.threat is not None
     attack, pipeline = bench.attack(cell), bench.attacked(cell)
     gradients, queries = attack.calls
-    each = GRADIENT_COST * gradients * (cell.threat.eot if pipeline.stochastic else 1) + queries * pipeline.draws
-    return each * (1 + attack.fit_clips * attack.universal)
+    gradients += attack.fit_calls * attack.universal
+    return GRADIENT_COST * gradients * (cell.threat.eot if pipeline.stochastic else 1) + queries * pipeline.draws
 
 
 def _read(cell: Cell, bench: Bench, record: ClipRecord) -> Batch:

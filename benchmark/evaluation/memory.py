@@ -34,11 +34,12 @@ class Room:
             size = min(count - start, max(1, self.rows // width))
             try:
                 done.append(job(slice(start, start + size)))
+                start += size
+                continue
             except torch.OutOfMemoryError:
                 if size == 1:
                     raise
-                self.rows = max(1, size * width // 2)
-                torch.cuda.empty_cache()
-                continue
-            start += size
+            # Only here is the failed pass's memory free: while the error is handled it holds on to it.
+            self.rows = max(1, size * width // 2)
+            torch.cuda.empty_cache()
         return done

@@ -7,9 +7,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from ..core.attack import Gradient
 from ..core.cam import WithFeatures, last_maps
 from ..core.errors import InputError
-from ..core.interfaces import Gradient
 from ..core.losses import Loss, margin
 from ..core.rng import ClipRandom
 from .memory import Room
@@ -73,7 +73,7 @@ class CountedTarget:
         if self._draws == 1:
             parts = self._room.passes(len(clips), lambda rows: self._draw(clips[rows], labels[rows], loss, _rows(rng, rows)))
             found = Gradient(*(torch.cat(part) for part in zip(*parts, strict=True))) if len(parts) > 1 else parts[0]
-        elif self._of_mean:
+        elif self._of_mean and not isinstance(loss, WithFeatures):  # maps belong to a draw, not to a mean score
             found = self._loss_of_mean_score(clips, labels, loss, rng)
         else:
             found = self._mean_of_losses(clips, labels, loss, rng)
@@ -114,22 +114,26 @@ class CountedTarget:
             raise
 
     def _mean_of_losses(self, clips: Tensor, labels: Tensor, loss: Loss, rng: ClipRandom) -> Gradient:
-        """Draws of all clips side by side, in passes of whole draws, or of parts of one where that is too much."""
+        """Draws of all clips, one draw after the other, side by side in passes that fit."""
         count, draws = len(clips), rng.spawn(self._draws)
         total: list[Tensor] = []
 
-        def add(which: Tensor, clip: Tensor) -> None:
-            found = self._draw(clips[clip], labels[clip], loss, draws[clip.cpu() * self._draws + which])
+        def one_pass(clip: Tensor, random: ClipRandom) -> Gradient:
+            found = self._one_pass(clips[clip], labels[clip], loss, random)
             if not total:
-                total.extend(part.new_zeros((count, *part.shape[1:])) for part in found)
-            for kept, part in zip(total, found, strict=True):
-                for one in which.unique().tolist():  # one draw of a clip at a time: a sum whose order never changes
-                    rows = (which == one).to(clip.device)
-                    kept[clip[rows]] += part[rows] / self._draws
+                total.extend([part.new_zeros((count, *part.shape[1:])) for part in found])
+            return found
 
         def job(rows: slice) -> None:
             item = torch.arange(rows.start, rows.stop)
-            add(item // count, (item % count).to(clips.device))
+            clip, random = (item % count).to(clips.device), draws[item % count * self._draws + item // count]
+            found = self._again(random, lambda: one_pass(clip, random))
+            # In place, clip by clip in order, and without memory of its own: it can neither fail halfway nor change its order.
+            for draw in range(rows.start // count, (rows.stop - 1) // count + 1):
+                low, high = max(rows.start, draw * count), min(rows.stop, (draw + 1) * count)
+                for kept, part in zip(total, found, strict=True):
+                    mine = part[low - rows.start : high - rows.start]
+                    kept[low - draw * count : high - draw * count].add_(mine, alpha=1 / self._draws)
 
         self._room.passes(count * self._draws, job)
         return Gradient(*total)

@@ -11,7 +11,8 @@ import torch
 from pgd import tiny
 from robustvideo.attacks.vauto import VAuto
 from robustvideo.benchmark.core import registry
-from robustvideo.benchmark.core.interfaces import Attack, Model
+from robustvideo.benchmark.core.attack import Attack
+from robustvideo.benchmark.core.interfaces import Model
 from robustvideo.benchmark.core.losses import cross_entropy
 from robustvideo.benchmark.core.rng import ClipRandom
 from robustvideo.benchmark.evaluation.target import CountedTarget
