@@ -30,8 +30,8 @@ class Best:
         better = (fooled & ~was_fooled) | ((fooled == was_fooled) & (loss > was_loss))
         if better.all() and len(rows) == len(self.clips):
             self.clips, self._owned = clips, False
-        elif better.any():
-            self._write(rows[better], clips[better])
+        else:
+            self._write(rows, clips, better)
         self.fooled[rows[better]] = fooled[better]
         self._loss[rows[better]] = loss[better]
 
@@ -40,9 +40,11 @@ class Best:
         if len(rows) == len(self.clips):
             self.clips, self._owned = clips, False
         else:
-            self._write(rows, clips)
+            self._write(rows, clips, torch.ones_like(rows, dtype=torch.bool))
 
-    def _write(self, rows: Tensor, clips: Tensor) -> None:
-        if not self._owned:  # what was kept without a copy is the caller's
+    def _write(self, rows: Tensor, clips: Tensor, which: Tensor) -> None:
+        chosen = which.nonzero().flatten().tolist()
+        if chosen and not self._owned:  # what was kept without a copy is the caller's
             self.clips, self._owned = self.clips.clone(), True
-        self.clips[rows] = clips
+        for number, row in zip(chosen, rows[which].tolist(), strict=True):
+            self.clips[row].copy_(clips[number])  # several times faster than indexing, which gathers and scatters

@@ -72,7 +72,9 @@ class AutoStep:
         self._rises += found.loss > self._loss
         self._grad, self._loss = found.grad, found.loss
         better = found.loss > self._top_loss
-        self.top[better], self._top_grad[better] = self.x[better], found.grad[better]
+        for row in better.nonzero().flatten().tolist():  # several times faster than indexing with a mask
+            self.top[row].copy_(self.x[row])
+            self._top_grad[row].copy_(found.grad[row])
         self._top_loss = torch.where(better, found.loss, self._top_loss)
         self._since += 1
         if self._since == self._window:
