@@ -97,7 +97,8 @@ def test_files_and_functions_stay_short():
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["list"], ["list", "attack"], ["show", "pgd"], ["run", "--help"], ["show", "shapes"]]
+    "words",
+    [["--help"], ["list"], ["list", "attack"], ["show", "pgd"], ["run", "--help"], ["look", "--help"], ["show", "shapes"]],
 )
 def test_light_verbs_do_not_import_torch(words):
     code = f"""

@@ -80,7 +80,7 @@ def per_call(names: list[str], runs: int) -> None:
 
 def ensemble(runs: int) -> None:
     """`vauto` against its members without sharing survivors."""
-    model, clips, labels = tiny(32)
+    model, clips, labels = tiny(8)
     vauto = VAuto()
     members = [member for member in vauto.members(model.classes) if member]
     jobs = {
