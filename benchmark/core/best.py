@@ -17,34 +17,22 @@ class Best:
     def __init__(self, clips: Tensor) -> None:
         self.clips = clips.clone()
         self.fooled = torch.zeros(len(clips), dtype=torch.bool, device=clips.device)
-        self._owned = True
         self._loss = torch.full((len(clips),), -torch.inf, device=clips.device)
 
     def offer(self, rows: Tensor, clips: Tensor, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Considers iterates `clips` (M, C, T, H, W) of the clips `rows` (M,), with what a pass said of them.
-
-        The caller must not write into `clips` afterwards: where all of them are stronger they are kept without a copy.
-        """
+        """Considers iterates `clips` (M, C, T, H, W) of the clips `rows` (M,), with what a pass said of them."""
         fooled = margin(logits, labels) <= 0
         was_fooled, was_loss = self.fooled[rows], self._loss[rows]
         better = (fooled & ~was_fooled) | ((fooled == was_fooled) & (loss > was_loss))
-        if better.all() and len(rows) == len(self.clips):
-            self.clips, self._owned = clips, False
-        else:
-            self._write(rows, clips, better)
+        self._write(rows[better], clips, better.nonzero().flatten())
         self.fooled[rows[better]] = fooled[better]
         self._loss[rows[better]] = loss[better]
 
     def replace(self, rows: Tensor, clips: Tensor) -> None:
         """Takes iterates (M, C, T, H, W) of the clips `rows` whatever was there; nobody has asked whether they fool."""
-        if len(rows) == len(self.clips):
-            self.clips, self._owned = clips, False
-        else:
-            self._write(rows, clips, torch.ones_like(rows, dtype=torch.bool))
+        self._write(rows, clips, torch.arange(len(rows)))
 
-    def _write(self, rows: Tensor, clips: Tensor, which: Tensor) -> None:
-        chosen = which.nonzero().flatten().tolist()
-        if chosen and not self._owned:  # what was kept without a copy is the caller's
-            self.clips, self._owned = self.clips.clone(), True
-        for number, row in zip(chosen, rows[which].tolist(), strict=True):
-            self.clips[row].copy_(clips[number])  # several times faster than indexing, which gathers and scatters
+    def _write(self, rows: Tensor, clips: Tensor, chosen: Tensor) -> None:
+        # Clip by clip: several times faster than indexing, which gathers and scatters.
+        for row, number in zip(rows.tolist(), chosen.tolist(), strict=True):
+            self.clips[row].copy_(clips[number])

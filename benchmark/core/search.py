@@ -47,7 +47,7 @@ class Search:
         """Spends one query on each of `rows`, and keeps what is stronger than what is known.
 
         Args:
-            candidates: Clips within the budget, (M, C, T, H, W); the caller must not write into them afterwards.
+            candidates: Clips within the budget, (M, C, T, H, W).
 
         Returns:
             Their loss, (M,).
