@@ -148,8 +148,8 @@ class Saliency(Attack):
             taken[rows, chosen] = True
             mask = clips.new_zeros((len(clips), 1, clips.shape[2], 1, 1))
             mask[rows] = frame_mask(clips[rows], chosen[:, None])
-            # Frames that were taken before lie outside the mask: around the clip as it stands, they stay as they are.
-            self._pgd(attempt, best.clips, mask, best)
+            # Frames taken before lie outside the mask and stay. A copy: `best` is written into, and the ball must not move with it.
+            self._pgd(attempt, best.clips.clone(), mask, best)
             attempt.count(count)
 
     def _saliency(self, attempt: _Attempt, rows: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest_models import build_net
 from robustvideo.attacks.saliency import Saliency
 from robustvideo.benchmark.core.budget import changed_frames, linf_norm
 from robustvideo.benchmark.core.errors import InputError
@@ -170,3 +171,16 @@ def test_every_method_keeps_clips_apart(method, defended, net, clips, labels, ta
         alone, own = run(torch.tensor([number]))
         torch.testing.assert_close(alone, together[[number]], atol=1e-5, rtol=0)
         assert used is None or own[number] == used[number] or own[number].isnan() and used[number].isnan()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_refresh_keeps_its_ball_while_clips_leave(seed, target, streams):
+    """Steps of eps/2 let clips leave in the middle of a frame, while the others have moved already."""
+    net, clips = build_net(seed=seed), torch.rand(8, 3, 8, 12, 12, generator=torch.Generator().manual_seed(seed))
+    labels, refresh = net(clips).argmax(dim=1), attack("refresh", steps=10, step=EPS / 2)
+    made = refresh.run(target(net, 8, until_fooled=True, labels=labels), clips, labels, streams(8))
+    assert linf_norm(made - clips).max() <= EPS + 1e-6
+    for number in range(8):
+        row = torch.tensor([number])
+        alone = refresh.run(target(net, 8, until_fooled=True, labels=labels), clips[row], labels[row], streams(8)[row])
+        torch.testing.assert_close(alone, made[row], atol=1e-5, rtol=0)
