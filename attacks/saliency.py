@@ -148,7 +148,7 @@ class Saliency(Attack):
             taken[rows, chosen] = True
             mask = clips.new_zeros((len(clips), 1, clips.shape[2], 1, 1))
             mask[rows] = frame_mask(clips[rows], chosen[:, None])
-            # Frames taken before lie outside the mask and stay. A copy: `best` is written into, and the ball must not move with it.
+            # Frames taken before lie outside the mask and stay. A copy: `best` is written into, and must not move the ball.
             self._pgd(attempt, best.clips.clone(), mask, best)
             attempt.count(count)
 
