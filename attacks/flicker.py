@@ -119,10 +119,15 @@ class Flicker(Attack):
             Adam(self.step),
             bound=lambda theta: theta.clamp(-self.eps, self.eps),
             place=rolled if self.cyclic else as_it_is,
-            penalty=self.penalty,
+            pull=self.pull,
         )
 
     def penalty(self, theta: Tensor) -> Tensor:
         """The published price of patterns (N, 3, T, 1, 1) in [0, 1] pixel units, (N,)."""
         thick, first, second = flickering(2 * theta)
         return self.beta0 * (self.beta1 * thick + (1 - self.beta1) / 2 * (first + second))
+
+    def pull(self, theta: Tensor) -> Tensor:
+        """The gradient of that price, in the patterns' shape."""
+        leaf = theta.detach().requires_grad_()
+        return torch.autograd.grad(self.penalty(leaf).sum(), leaf)[0]

@@ -78,16 +78,21 @@ class Sparse(Attack):
     def run(self, target: Target, clips: Tensor, labels: Tensor, rng: ClipRandom) -> Tensor:
         """Adversarial candidates (N, C, T, H, W) of clips (N, C, T, H, W) with labels (N,)."""
         positions = torch.tensor(self._positions(clips.shape[2]), device=clips.device)
-        mask = frame_mask(clips, positions.expand(len(clips), -1))
+        chosen = frame_mask(clips, positions.expand(len(clips), -1))[:, 0, :, 0, 0]
         best, root = Best(clips), (clips[0, :, 0].numel()) ** 0.5
+
+        def bound(theta: Tensor) -> Tensor:
+            sizes = frame_norms(theta) * chosen
+            return theta * _frames(chosen * onto_simplex(sizes, self.eps) / sizes.clamp_min(1e-12))
+
         search = Search(
             unlikely,
             self.steps,
             Adam(self.step),
-            bound=lambda theta: self._bound(theta * mask),
-            penalty=lambda theta: self.weight * frame_norms(theta).sum(dim=1) / root,
+            bound=bound,
+            pull=lambda theta: theta * _frames(self.weight / root / frame_norms(theta).clamp_min(1e-12)),
         )
-        start = self._bound(torch.full_like(clips, START) * mask)
+        start = bound(torch.full_like(clips, START))
         ascend_pattern(target, clips, labels, rng, best, start, search, size=lambda change: norm_of("l21", change))
         return best.clips
 
@@ -97,6 +102,7 @@ class Sparse(Attack):
             raise InputError("attack sparse: frames", problem, f"it must be from 1 to {frames}")
         return evenly(frames, self.frames or frames)
 
-    def _bound(self, theta: Tensor) -> Tensor:
-        sizes = frame_norms(theta)
-        return theta * (onto_simplex(sizes, self.eps) / sizes.clamp_min(1e-12))[:, None, :, None, None]
+
+def _frames(values: Tensor) -> Tensor:
+    """Numbers per frame (N, T) that broadcast to clips."""
+    return values[:, None, :, None, None]

@@ -1,6 +1,7 @@
 """Perturbations of fewer numbers than a clip has pixels: one for all frames, one colour per frame, one for all clips."""
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Self, TypeVar
@@ -20,6 +21,9 @@ Fitted = TypeVar("Fitted", bound=Attack)
 BETAS, EPSILON = (0.9, 0.999), 1e-8
 """Kingma and Ba 2015, algorithm 1."""
 
+INSIDE = (-torch.finfo(torch.float32).tiny, 1 + torch.finfo(torch.float32).eps)
+"""The first numbers beyond [0, 1]."""
+
 
 class Adam:
     """Adam (Kingma and Ba 2015, algorithm 1), upwards; its memory belongs to the patterns."""
@@ -38,11 +42,14 @@ class Adam:
 
     def __call__(self, x: Tensor, grad: Tensor) -> Tensor:
         """New iterates, of any shape (N, ...)."""
-        first, second = self._moments or (torch.zeros_like(grad), torch.zeros_like(grad))
-        self._moments = first, second = first.lerp(grad, 1 - BETAS[0]), second.lerp(grad.square(), 1 - BETAS[1])
+        self._moments = first, second = self._moments or (torch.zeros_like(grad), torch.zeros_like(grad))
+        first.lerp_(grad, 1 - BETAS[0])
+        second.mul_(BETAS[1]).addcmul_(grad, grad, value=1 - BETAS[1])
         self._count += 1
-        scale = (second / (1 - BETAS[1] ** self._count)).sqrt_().add_(EPSILON)
-        return torch.addcdiv(x, first, scale, value=self._step / (1 - BETAS[0] ** self._count))
+        # The corrections for the start go into numbers instead of passes over the moments (section 2, last remark).
+        root = math.sqrt(1 - BETAS[1] ** self._count)
+        scale = second.sqrt().add_(EPSILON * root)
+        return torch.addcdiv(x, first, scale, value=self._step * root / (1 - BETAS[0] ** self._count))
 
 
 def as_it_is(theta: Tensor, rng: ClipRandom) -> Tensor:
@@ -60,7 +67,7 @@ class Search:
         move: One step of the numbers.
         bound: Brings numbers into the budget.
         place: Numbers (N, ...) to the change of each clip, differentiable; broadcasts to the clips.
-        penalty: Of the numbers, per pattern, (N,); is subtracted from the loss of each clip.
+        pull: Gradient of a penalty on the numbers, in their shape; the penalty is subtracted from the loss of each clip.
     """
 
     loss: Loss
@@ -68,7 +75,7 @@ class Search:
     move: Move
     bound: Callable[[Tensor], Tensor]
     place: Callable[[Tensor, ClipRandom], Tensor] = as_it_is
-    penalty: Callable[[Tensor], Tensor] | None = None
+    pull: Callable[[Tensor], Tensor] | None = None
 
 
 class PatternGradient(NamedTuple):
@@ -103,17 +110,20 @@ def pattern_gradient(
         labels: What the loss takes, (N, ...).
         rng: The clips' streams.
         theta: The pattern's numbers, (N, ...), or (1, ...) for one pattern on all clips.
-        search: Gives loss, place and penalty.
+        search: Gives loss, place and pull.
     """
     leaf = theta.detach().requires_grad_()
-    perturbed = put(clips, search.place(leaf, rng))
-    grad, value, logits = target.gradient(perturbed.detach(), labels, search.loss, rng)
-    ends, pulls = [perturbed], [grad]
-    if search.penalty is not None:
-        ends.append(search.penalty(leaf))
-        pulls.append(torch.full_like(ends[1], -len(clips) / len(theta)))
-    (back,) = torch.autograd.grad(ends, leaf, pulls)
-    return PatternGradient(perturbed.detach(), back, value, logits)
+    change = search.place(leaf, rng)
+    moved = clips + change.detach()
+    perturbed = moved.clamp(0, 1)
+    grad, value, logits = target.gradient(perturbed, labels, search.loss, rng)
+    # What autograd does for the clamp, in one pass over the clips instead of five.
+    grad = torch.ops.aten.hardtanh_backward(grad, moved, *INSIDE).sum_to_size(change.shape)
+    if change is not leaf:
+        (grad,) = torch.autograd.grad(change, leaf, grad)
+    if search.pull is not None:
+        grad = grad.sub(search.pull(theta), alpha=len(clips) / len(theta))
+    return PatternGradient(perturbed, grad, value, logits)
 
 
 def ascend_pattern(
