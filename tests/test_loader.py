@@ -77,7 +77,7 @@ def test_a_foreign_exception_is_a_failure_too(records, monkeypatch):
     assert batch is None and len(failures) == 9 and "MemoryError: too large" in failures[0].reason
 
 
-def test_it_stops_when_the_consumer_stops_and_reads_no_further_than_its_window(records, monkeypatch):
+def test_it_stops_when_the_consumer_stops_and_reads_no_further_than_its_window(records):
     read = []
 
     def slow(record, spec):
@@ -85,8 +85,7 @@ def test_it_stops_when_the_consumer_stops_and_reads_no_further_than_its_window(r
         time.sleep(0.01)
         return torch.zeros(3, 4, 8, 8, dtype=torch.uint8)
 
-    monkeypatch.setattr(loader, "read_clip", slow)
-    stream = load(records * 50, SPEC, 2, 2)
+    stream = load(records * 50, SPEC, 2, 2, read=slow)
     next(stream)
     time.sleep(0.15)
     assert threads() and 2 < len(read) <= 2 + 2 + 2 * 2

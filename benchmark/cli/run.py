@@ -29,17 +29,20 @@ def run(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.", envvar="VBENCH_QUIET")] = False,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.", envvar="VBENCH_NO_PROGRESS")] = False,
 ) -> None:
-    """Measure models on clean and attacked clips, with and without defences.
+    """Measure models on clean, attacked or corrupted clips, with and without defences.
 
     Each option can also be set as VBENCH_<OPTION>. Results are stored as they are made: run it again and it goes on where it
     stopped. Exit codes: 0 fine, 1 a cell failed, 2 bad input, 130 interrupted.
 
     Example: vbench run --model tsm --attack pgd:eps=4/255,steps=50 --defense shuffle
+
+    Example: vbench run --model tsm --corruption 'noise/*' --severity 1-5
     """
     if quiet or no_progress:
         os.environ["VBENCH_NO_PROGRESS"] = "1"  # for bars below this floor, such as that of clips made on demand
     request = Request.merge(given, grid)
     models, attacks, data = request.models(), request.attacks(), request.data()
+    corruptions, severities = request.corruptions(), request.severities()
 
     # torch is imported only now: names and values are checked by then.
     from ..data.selection import default_split
@@ -60,6 +63,9 @@ def run(
         threats=resolve_threats(split_list(request.threat or [])),
         limit=request.limit,
         seed=request.seed,
+        corruptions=corruptions,
+        severities=severities,
+        shifts=request.shifts,
     )
     bench = Bench(choose_device(request.device), request.batch_size)
     store, reuse = Store(Path(request.store)), choose_reuse(request.reuse)

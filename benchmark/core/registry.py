@@ -12,6 +12,7 @@ import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -66,6 +67,11 @@ class Entry:
     def summary(self) -> str:
         """The first line of the docstring."""
         return self.doc.partition("\n")[0]
+
+    @property
+    def family(self) -> str:
+        """The file that it lies in, without its ending: what corruptions are grouped by."""
+        return self.path.stem
 
     def parse(self, spec: Spec) -> dict[str, Any]:
         """The values of all fields: the spec's, checked, and the defaults of the rest.
@@ -175,6 +181,29 @@ def find(kind: str, name: str) -> Entry:
     if name not in known:
         raise InputError(kind, f"{name!r} is unknown", did_you_mean(name, known))
     return known[name]
+
+
+def matching(kind: str, text: str) -> list[Component]:
+    """`resolve` for specs whose name is `all`, or a pattern of names or of family/name such as `noise/*` or `*_blur`.
+
+    Patterns leave out components that need a parameter.
+
+    Raises:
+        InputError: Grammar, name or a parameter is wrong, or nothing matches.
+    """
+    name, colon, values = text.strip().partition(":")
+    known = entries(kind)
+    named = {f"{entry.family}/{name}": name for name, entry in known.items()} | {name: name for name in known}
+    if name in named:
+        return [resolve(kind, named[name] + colon + values)]
+    if name != "all" and not set("*?[") & set(name):
+        return [resolve(kind, text)]
+    free = {full for full, one in named.items() if not any(field.default is REQUIRED for field in known[one].fields)}
+    found = sorted({named[full] for full in free if name == "all" or fnmatchcase(full, name)})
+    if not found:
+        families = sorted({f"{entry.family}/*" for entry in known.values()})
+        raise InputError(kind, f"nothing matches {name!r}", f"known: {', '.join(families)}")
+    return [resolve(kind, one + colon + values) for one in found]
 
 
 def did_you_mean(word: str, known: Any) -> str:

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import NamedTuple
@@ -13,7 +13,11 @@ from torch import Tensor
 from ..core.errors import InputError
 from ..core.interfaces import Batch, ClipRecord, InputSpec
 from . import sampling, transform, video
+from .frame_folder import Picker
 from .integrity import ClipError
+
+Reader = Callable[[ClipRecord, InputSpec], Tensor]
+"""Makes a clip, uint8 (3, T, H, W), of a record."""
 
 
 class Failure(NamedTuple):
@@ -33,20 +37,37 @@ def read_clip(record: ClipRecord, spec: InputSpec) -> Tensor:
         ClipError: The video is missing, damaged or empty, or ends before the record's first frame.
         InputError: The input spec is wrong.
     """
+    return transform.to_input(video.read_frames(record.path, picker(record, spec), record.template), spec)
+
+
+def picker(record: ClipRecord, spec: InputSpec) -> Picker:
+    """What chooses the record's frames of a video, for `video.read_frames`."""
 
     def pick(total: int, rate: float) -> list[int]:
-        stop = total if record.stop is None else min(record.stop, total)
-        if not 0 <= record.start < stop:
-            raise ClipError(
-                str(record.path), f"has {total} frames; the clip is to start at frame {record.start} and end at {stop}"
-            )
-        return [record.start + index for index in sampling.indices(stop - record.start, spec, rate)]
+        start, stop = span(record, total)
+        return [start + index for index in sampling.indices(stop - start, spec, rate)]
 
-    return transform.to_input(video.read_frames(record.path, pick, record.template), spec)
+    return pick
+
+
+def span(record: ClipRecord, total: int) -> tuple[int, int]:
+    """First frame of a clip, and the frame after its last, in a video of `total` frames.
+
+    Raises:
+        ClipError: The video ends before the clip starts.
+    """
+    stop = total if record.stop is None else min(record.stop, total)
+    if not 0 <= record.start < stop:
+        raise ClipError(str(record.path), f"has {total} frames; the clip is to start at frame {record.start} and end at {stop}")
+    return record.start, stop
 
 
 def load(
-    records: Sequence[ClipRecord], spec: InputSpec, batch_size: int, workers: int | None = None
+    records: Sequence[ClipRecord],
+    spec: InputSpec,
+    batch_size: int,
+    workers: int | None = None,
+    read: Reader = read_clip,
 ) -> Iterator[tuple[Batch | None, list[Failure]]]:
     """All clips in the order of the records, `batch_size` records at a time.
 
@@ -58,6 +79,7 @@ def load(
         spec: The model's input.
         batch_size: Records per item, 1 or more.
         workers: Threads; None stands for one per core, 8 at most.
+        read: Makes a clip of a record.
 
     Yields:
         The clips that loaded, None where none did, and the failures: together they are every record of the item. A batch with
@@ -72,11 +94,11 @@ def load(
             raise InputError(name, f"{value} is below 1", "it must be a whole number, 1 or more")
     transform.check(spec)
     sampling.indices(1, spec)
-    return _batches(records, spec, batch_size, threads)
+    return _batches(records, spec, batch_size, threads, read)
 
 
 def _batches(
-    records: Sequence[ClipRecord], spec: InputSpec, batch_size: int, workers: int
+    records: Sequence[ClipRecord], spec: InputSpec, batch_size: int, workers: int, read: Reader
 ) -> Iterator[tuple[Batch | None, list[Failure]]]:
     ahead: deque[Future[Tensor | Failure]] = deque()
     waiting = iter(records)
@@ -87,7 +109,7 @@ def _batches(
             results = []
             for _ in chunk:
                 room = batch_size + 2 * workers - len(ahead)
-                ahead.extend(pool.submit(_attempt, record, spec) for record in islice(waiting, room))
+                ahead.extend(pool.submit(_attempt, record, spec, read) for record in islice(waiting, room))
                 results.append(ahead.popleft().result())
             yield _collect(chunk, results)
     finally:
@@ -95,10 +117,10 @@ def _batches(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _attempt(record: ClipRecord, spec: InputSpec) -> Tensor | Failure:
+def _attempt(record: ClipRecord, spec: InputSpec, read: Reader) -> Tensor | Failure:
     """One bad file must not end a night's run, whatever a decoder throws."""
     try:
-        return read_clip(record, spec)
+        return read(record, spec)
     except InputError as error:
         return Failure(record, str(error))
     except Exception as error:

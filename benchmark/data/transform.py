@@ -56,6 +56,13 @@ def to_input(frames: NDArray[np.uint8], spec: InputSpec) -> Tensor:
     return clip.transpose(0, 1).contiguous()
 
 
+def resized(clips: Tensor, size: int) -> Tensor:
+    """Square clips uint8 (N, 3, T, H, H) at another size (N, 3, T, size, size), antialiased; as they are where it is the same."""
+    if clips.shape[-1] == size:
+        return clips
+    return functional.resize(clips.flatten(1, 2), [size, size], antialias=True).unflatten(1, clips.shape[1:3])
+
+
 def _floored(height: int, width: int, spec: InputSpec) -> list[int]:
     short = min(height, width)
     return [side if short == spec.short_side else int(spec.short_side * side / short) for side in (height, width)]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..core.errors import InputError
 from ..core.interfaces import Model
-from ..core.registry import Component, did_you_mean, ready, resolve
+from ..core.registry import Component, did_you_mean, matching, ready, resolve
 from ..data.selection import default_split
 from ..data.tensors import Tensors
 from ..models.build import state_sha256
@@ -31,6 +31,9 @@ def evaluate(
     defenses: str | Sequence[str] = (),
     *,
     threats: str | Sequence[str] = (),
+    corruptions: str | Sequence[str] = (),
+    severities: Sequence[int] = (1, 2, 3, 4, 5),
+    shifts: int = 0,
     split: str | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -39,7 +42,7 @@ def evaluate(
     device: str = "auto",
     batch_size: int = 32,
 ) -> pd.DataFrame:
-    """Evaluates models x (clean and attacks) x defences and returns the rows of `cells.csv`.
+    """Evaluates models x (clean and attacks or corruptions) x defences and returns the rows of `cells.csv`.
 
     Args:
         model: Spec or `Model`, or several. Wrap your own network as `Model(net, InputSpec(...), classes=K)`.
@@ -48,6 +51,9 @@ def evaluate(
         attacks: Specs, such as `pgd:eps=8/255`; clean clips are always measured.
         defenses: Specs or chains; no defence is always measured.
         threats: For defended rows, by default oblivious and adaptive; the adaptive one is always made.
+        corruptions: Specs or patterns, such as `fog` or `noise/*`; not together with attacks.
+        severities: Of each corruption.
+        shifts: How often clean and corrupted clips are judged again, each time one frame later, for the flip probability.
         split: Split of the data set; None: the one that it is tested on.
         limit: First N clips of a fixed class-balanced order.
         seed: Seed of every clip's randomness.
@@ -70,6 +76,9 @@ def evaluate(
         threats=resolve_threats(_several(threats)),
         limit=limit,
         seed=seed,
+        corruptions=tuple(one for text in _several(corruptions) for one in matching("corruption", text)),
+        severities=tuple(severities),
+        shifts=shifts,
     )
     with tempfile.TemporaryDirectory() as scratch:
         where = Store(Path(scratch if store is None else store))

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,23 +10,23 @@ import torch
 from torch import Tensor
 
 from ..core.attack import Attack
+from ..core.corruption import Corruption
 from ..core.errors import InputError
 from ..core.files import sha256
 from ..core.interfaces import Batch, ClipRecord, Dataset, Defense, Model
 from ..core.registry import Component
-from ..data.loader import Failure, load
+from ..data.corrupted import Corrupted
+from ..data.loader import load
 from ..data.selection import balanced, fit_split, manifest_sha256
 from ..models.build import build_model
 from .cell import Cell
 from .crafted import Crafted
+from .footage import KEPT_BYTES, Footage, Scene
 from .memory import Room
 from .threat import Pipeline
 
 PROTOCOL = 2
 """Goes up when the way of measuring changes in a way that moves numbers."""
-
-KEPT_BYTES = 2 << 30
-"""How much memory decoded clips, and again adversarial clips, may take before they are made anew for each cell."""
 
 
 @dataclass
@@ -37,14 +37,18 @@ class Bench:
         device: Where models run.
         batch_size: Clips per batch; results do not depend on it.
         tick: Called with the number of forward passes' worth of work that was just done, for progress.
+        footage: Gives the clips.
     """
 
     device: torch.device = torch.device("cpu")
     batch_size: int = 32
     tick: Callable[[int], None] = lambda work: None
+    footage: Footage = field(init=False)
     _live: dict[str, Any] = field(default_factory=dict)
-    _batches: dict[str, tuple[list[Batch], list[Failure]]] = field(default_factory=dict)
     _crafted: dict[str, Crafted] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.footage = Footage(self.device, self.batch_size)
 
     def room(self, cell: Cell) -> Room:
         """How many clips fit into a pass of what the cell attacks: learnt once."""
@@ -77,6 +81,11 @@ class Bench:
         assert cell.attack is not None
         return cell.attack.create()
 
+    def corruption(self, cell: Cell) -> Corruption:
+        """The cell's corruption."""
+        assert cell.corruption is not None
+        return cell.corruption.create()
+
     def pipeline(self, cell: Cell) -> Pipeline:
         """The model behind the cell's defences: what is judged."""
         defenses: list[Defense] = [link.create() for link in cell.defense]
@@ -104,27 +113,11 @@ class Bench:
             )
         return Pipeline.build(source, [])
 
-    def batches(self, cell: Cell) -> Iterator[Batch]:
-        """Decoded clips in batches; kept in memory for the next cell where they fit."""
-        key = self._clips_key(cell)
-        if key in self._batches:
-            yield from self._batches[key][0]
-            return
-        spec, kept, failed, size = self.model(cell).input, [], [], 0
-        read = getattr(self.dataset(cell), "load", load)  # data that is in memory already reads itself
-        for batch, failures in read(self.records(cell), spec, self.batch_size):
-            failed += failures
-            if batch is not None:
-                size += batch.clips.nbytes
-                kept.append(batch if size <= KEPT_BYTES else None)
-                yield batch
-        self._live[f"failures {key}"] = failed
-        if size <= KEPT_BYTES:
-            self._batches[key] = kept, failed
-
-    def failures(self, cell: Cell) -> list[Failure]:
-        """The clips that could not be decoded, known once `batches` has ended."""
-        return self._live.get(f"failures {self._clips_key(cell)}", [])
+    def scene(self, cell: Cell, moment: int = 0) -> Scene:
+        """The clips of a cell as its model sees them, `moment` frames later."""
+        key = f"{cell.dataset} {cell.split} {cell.limit}"
+        corrupted = cell.corruption and Corrupted(self.corruption(cell), cell.severity, cell.corruption.text, cell.seed, moment)
+        return Scene(key, self.dataset(cell), self.records(cell), self.model(cell).input, corrupted, moment)
 
     def fitting_batch(self, cell: Cell) -> Batch:
         """The clips that a universal perturbation is made on: decoded once, as one batch.
@@ -151,7 +144,7 @@ class Bench:
         threat = cell.threat
         if threat is None or threat.name == "adaptive" or not cell.full:
             return make()
-        key = f"{number} {self._clips_key(cell)} {cell.source or cell.model} {cell.attack} {cell.seed}"
+        key = f"{number} {self.scene(cell).name} {cell.source or cell.model} {cell.attack} {cell.seed}"
         if key not in self._crafted:
             made = make()
             if sum(entry.clips.nbytes for entry in (made, *self._crafted.values())) > KEPT_BYTES:
@@ -169,6 +162,9 @@ class Bench:
             _promised(link, link.create(), ("stochastic", "gradient", "draws", "protect"))
         if cell.attack:
             _promised(cell.attack, self.attack(cell), ("norm", "eps", "run", "limits"))
+        if cell.corruption:
+            _promised(cell.corruption, self.corruption(cell), ("tables", "table", "stage", "temporal", "apply"))
+            self.corruption(cell).setting(cell.severity)
         self.records(cell)
         for model in filter(None, (self.model(cell), self.source(cell))):
             if cell.attack:
@@ -177,10 +173,19 @@ class Bench:
     def spec(self, cell: Cell) -> dict[str, Any]:
         """Everything that the cell's result depends on, and nothing else: its hash is made of this."""
         model, source = self.model(cell), self.source(cell)
-        parts = {"dataset": cell.dataset, "model": cell.model, "attack": cell.attack, "source": cell.source}
+        parts = {
+            "dataset": cell.dataset,
+            "model": cell.model,
+            "attack": cell.attack,
+            "source": cell.source,
+            "corruption": cell.corruption,
+        }
         parts |= {f"defense {number}": link for number, link in enumerate(cell.defense)}
         manifest = self._once(f"manifest {cell.dataset} {cell.split} {cell.limit}", lambda: manifest_sha256(self.records(cell)))
-        return {
+        # Only where there is one, so that a cell of an earlier version keeps its hash.
+        extra: dict[str, Any] = {"shifts": cell.shifts} if cell.shifts else {}
+        extra |= {"corruption": cell.corruption.text, "severity": cell.severity} if cell.corruption else {}
+        return extra | {
             "protocol": PROTOCOL,
             "kind": cell.kind,
             "dataset": cell.dataset.text,
@@ -248,9 +253,6 @@ class Bench:
             if not 0 <= record.label < count:
                 raise InputError("dataset", f"clip {record.id} has label {record.label}", f"labels are 0 to {count - 1}")
         return records
-
-    def _clips_key(self, cell: Cell) -> str:
-        return f"{cell.dataset} {cell.split} {cell.limit} {self.model(cell).input}"
 
     def _once(self, key: str, make: Callable[[], Any]) -> Any:
         if key not in self._live:

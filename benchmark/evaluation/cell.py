@@ -22,6 +22,9 @@ class Cell:
         full: Whether the attack runs to full strength on every clip, because its clips are handed on to a defence or another
             model; otherwise a clip leaves the batch when it is fooled.
         seed: Seed of every clip's randomness.
+        corruption: None for clean and attacked clips.
+        severity: 1 to 5; 0 where there is no corruption.
+        shifts: How often each clip is judged again, every time one frame later, for the flip probability.
     """
 
     dataset: Component
@@ -34,11 +37,14 @@ class Cell:
     source: Component | None = None
     full: bool = True
     seed: int = 0
+    corruption: Component | None = None
+    severity: int = 0
+    shifts: int = 0
 
     @property
     def kind(self) -> str:
-        """`clean` or `attack`."""
-        return "attack" if self.attack else "clean"
+        """`clean`, `attack` or `corruption`."""
+        return "attack" if self.attack else "corruption" if self.corruption else "clean"
 
     @property
     def defense_text(self) -> str:
@@ -52,5 +58,7 @@ class Cell:
 
     def __str__(self) -> str:
         attack = f"{self.attack.entry.name} ({self.threat.name})" if self.attack and self.threat else "clean"
+        if self.corruption:
+            attack = f"{self.corruption.entry.name} {self.severity}"
         defense = "+".join(link.entry.name for link in self.defense)
         return f"{self.model.entry.name}, {attack}" + (f", {defense}" if defense else "")

@@ -91,6 +91,8 @@ def own_flags(cell: Mapping[str, Any]) -> list[str]:
     evidence, flags = cell["evidence"], []
     if cell.get("failed"):
         flags.append(f"failed-clips:{len(cell['failed'])}")
+    if cell.get("corruption", {}).get("broken"):
+        flags.append(f"published-severities:{cell['corruption']['broken']}")
     if evidence.get("zero"):
         flags.append("zero-gradient")
     if evidence.get("nonfinite"):

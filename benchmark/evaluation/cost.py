@@ -10,7 +10,7 @@ from .target import GRADIENT_COST
 def estimate(cell: Cell, bench: Bench) -> int:
     """Forward passes that a cell will take; the attack of an oblivious cell is made by its undefended neighbour."""
     clips, pipeline = len(bench.records(cell)), bench.pipeline(cell)
-    work = clips * pipeline.draws * passes(cell, pipeline)
+    work = clips * pipeline.draws * passes(cell, pipeline) * (1 + cell.shifts)
     if cell.attack is None or cell.threat is None or cell.threat.name == "oblivious":
         return work
     attack = bench.attack(cell)

@@ -14,7 +14,7 @@ from .threat import Threat
 
 @dataclass(frozen=True)
 class Grid:
-    """Models x (clean and attacks) x defences x threats, resolved.
+    """Models x (clean, attacks and corruptions) x defences x threats, resolved.
 
     Attributes:
         dataset: The data set.
@@ -25,6 +25,12 @@ class Grid:
         threats: For defended cells: how the attacker meets the defence; transfers are run without defence as well.
         limit: First clips of the class-balanced order.
         seed: Seed.
+        corruptions: Corruptions; never together with attacks.
+        severities: Of each corruption, 1 to 5.
+        shifts: How often clean and corrupted clips are judged again, every time one frame later.
+
+    Raises:
+        InputError: There are attacks and corruptions.
     """
 
     dataset: Component
@@ -35,13 +41,26 @@ class Grid:
     threats: tuple[Threat, ...] = (Threat("oblivious"), Threat("adaptive"))
     limit: int | None = None
     seed: int = 0
+    corruptions: tuple[Component, ...] = ()
+    severities: tuple[int, ...] = (1, 2, 3, 4, 5)
+    shifts: int = 0
+
+    def __post_init__(self) -> None:
+        if self.attacks and self.corruptions:
+            raise InputError(
+                "corruption",
+                "no threat model says what an attacker of a corrupted clip knows and where the budget holds, so such a number "
+                "could not be compared with any other",
+                "run attacks and corruptions one after the other, into the same store",
+            )
 
     def cells(self) -> list[Cell]:
-        """All cells, each once: clean ones first, then undefended attacks, then defended ones."""
+        """All cells, each once: clean ones first, then corrupted or undefended attacked ones, then defended attacked ones."""
         chains = [(), *(chain for chain in self.defenses if chain)]
         between_models = any(threat.name == "transfer" and not threat.source for threat in self.threats)
         handed_on = len(chains) > 1 or between_models and len(self.models) > 1
-        cells = [self._cell(model, defense=chain) for model in self.models for chain in chains]
+        cells = [self._cell(model, defense=chain, shifts=self.shifts) for model in self.models for chain in chains]
+        cells += self._corrupted(chains)
         for model in self.models:
             for attack in self.attacks:
                 threats = self._threats(model, attack)
@@ -49,7 +68,18 @@ class Grid:
                 cells.append(self._cell(model, attack=attack, threat=Threat("white-box"), full=handed_on))
                 cells += [self._cell(model, attack=attack, **threat) for threat in transfers]
                 cells += [self._cell(model, attack=attack, defense=chain, **threat) for chain in chains[1:] for threat in threats]
-        return list({str((cell.model, cell.attack, cell.defense, cell.threat)): cell for cell in cells}.values())
+        different = ("model", "attack", "corruption", "severity", "defense", "threat")
+        return list({str([getattr(cell, part) for part in different]): cell for cell in cells}.values())
+
+    def _corrupted(self, chains: Sequence[tuple[Component, ...]]) -> list[Cell]:
+        """Models and defences go last, for they look at the same corrupted clips."""
+        return [
+            self._cell(model, defense=chain, corruption=corruption, severity=severity, shifts=self.shifts)
+            for corruption in self.corruptions
+            for severity in self.severities
+            for model in self.models
+            for chain in chains
+        ]
 
     def _threats(self, model: Component, attack: Component) -> list[dict[str, Any]]:
         """The threats as a model and an attack meet them: every other model as a source, the draws that the attack asks for."""

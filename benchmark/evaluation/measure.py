@@ -1,6 +1,7 @@
 """Judging what a pipeline makes of clips, and keeping what was measured."""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import isfinite
 from typing import Any
 
@@ -64,6 +65,30 @@ def judge(cell: Cell, bench: Bench, pipeline: Pipeline, batch: Batch, clips: Ten
         top5=((best == labels[None, :, None]).any(dim=2) & finite).float().mean(dim=0),
         margin=margins.mean(dim=0),
     )
+
+
+def flips(cell: Cell, bench: Bench, measured: "Measured") -> list[float | None]:
+    """How often the decision on a clip changes from one frame to the next (ImageNet-P's flip probability, over time).
+
+    The clip is judged as it is and `cell.shifts` times again, every time one frame later; a random pipeline by most passes.
+
+    Returns:
+        Share of the changes in [0, 1] per clip, in the order of `measured`; None where a later clip could not be read.
+    """
+    said = [dict(zip((record.id for record in measured.records), measured.vectors.get("pred", []), strict=True))]
+    pipeline = bench.pipeline(cell)
+    for moment in range(1, cell.shifts + 1):
+        seen: dict[str, int] = {}
+        for batch in bench.footage.batches(bench.scene(cell, moment)):
+            clips, labels = bench.clips(batch)
+            seen |= dict(zip(batch.ids, judge(cell, bench, pipeline, batch, clips, labels).pred.tolist(), strict=True))
+        said.append(seen)
+    return [
+        None
+        if any(name not in seen for seen in said)
+        else sum(before[name] != after[name] for before, after in pairwise(said)) / cell.shifts
+        for name in said[0]
+    ]
 
 
 @dataclass

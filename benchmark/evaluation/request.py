@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import InputError
-from ..core.registry import Component, did_you_mean, resolve
+from ..core.registry import Component, did_you_mean, matching, resolve
 from ..core.specs import split_list
 from ..models.published import resolve_model
 
@@ -29,6 +29,11 @@ class Request:
         "How an attacker meets a defence: oblivious, adaptive[:eot=K,average=loss|score]; transfer[:<model>], by default made on "
         "every other model of the run. Default: oblivious and adaptive.",
     )
+    corruption: list[str] | None = _option(
+        None, "Corruption spec or pattern: fog, fog:temporal=drift, 'noise/*', all; see vbench list corruption."
+    )
+    severity: str = _option("1-5", "Severities of the corruptions: 3, 1-5 or 1,3,5.")
+    shifts: int = _option(0, "Judge clean and corrupted clips N times again, each time one frame later: flip probability.")
     dataset: str = _option("shapes", "Data set spec.")
     root: str | None = _option(None, "Folder of the data set's videos.")
     split: str | None = _option(None, "Split of the data set; by default the one that it is tested on.")
@@ -50,7 +55,9 @@ class Request:
             raise InputError("limit", f"{self.limit} is less than 1", "give the number of clips, or leave it out for all")
         if not 1 <= self.batch_size <= 65536:
             raise InputError("batch-size", f"{self.batch_size} is not from 1 to 65536", "give the number of clips per batch")
-        for name in ("model", "attack", "defense", "threat"):
+        if self.shifts < 0:
+            raise InputError("shifts", f"{self.shifts} is less than 0", "give a number of frames, such as 4")
+        for name in ("model", "attack", "defense", "threat", "corruption"):
             if getattr(self, name) and not split_list(getattr(self, name)):
                 raise InputError(name, "is empty", "leave the option out, or name one")
 
@@ -79,9 +86,33 @@ class Request:
         """The attacks."""
         return tuple(resolve("attack", text) for text in split_list(self.attack or []))
 
+    def corruptions(self) -> tuple[Component, ...]:
+        """The corruptions, patterns resolved, each once."""
+        found = [one for text in split_list(self.corruption or []) for one in matching("corruption", text)]
+        return tuple({one.text: one for one in found}.values())
+
+    def severities(self) -> tuple[int, ...]:
+        """The severities, in order, each once."""
+        return severities(self.severity)
+
     def data(self) -> Component:
         """The data set, with `root` put in."""
         return resolve("dataset", self.dataset, **({} if self.root is None else {"root": self.root}))
+
+
+def severities(text: str) -> tuple[int, ...]:
+    """`3`, `1-5` or `1,3,5` as numbers, in order, each once.
+
+    Raises:
+        InputError: It is none of these, or leaves 1 to 5.
+    """
+    found: set[int] = set()
+    for part in text.split(","):
+        ends = part.strip().split("-")
+        if len(ends) > 2 or not all(end.strip() in ("1", "2", "3", "4", "5") for end in ends) or int(ends[0]) > int(ends[-1]):
+            raise InputError("severity", f"{text!r} is unknown", "it must be from 1 to 5, such as 3, 1-5 or 1,3,5")
+        found |= set(range(int(ends[0]), int(ends[-1]) + 1))
+    return tuple(sorted(found))
 
 
 def _read_toml(cls: type[Request], path: Path) -> dict[str, Any]:

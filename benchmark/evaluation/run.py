@@ -12,10 +12,11 @@ from ..core.errors import InputError
 from .bench import Bench
 from .cell import Cell
 from .checks import Sample, check_attack
+from .corruptions import described
 from .cost import estimate
 from .crafting import craft, fit
 from .grid import Grid
-from .measure import Measured, judge
+from .measure import Measured, flips, judge
 from .provenance import provenance
 from .store import SCHEMA, Reuse, Store
 
@@ -83,6 +84,8 @@ def run_cell(cell: Cell, bench: Bench) -> dict[str, Any]:
     started, clock = datetime.now(UTC), time.perf_counter()
     result = {"schema": SCHEMA, "cell": bench.hash(cell), "spec": bench.spec(cell), "status": "ok", "error": ""}
     result["reports"] = list(bench.attack(cell).reports) if cell.attack else []
+    if cell.corruption:
+        result["corruption"] = described(cell.corruption, bench.corruption(cell))
     try:
         result |= _measure(cell, bench)
     except Exception as error:  # a failing cell is a row, and the run goes on
@@ -100,9 +103,9 @@ def run_cell(cell: Cell, bench: Bench) -> dict[str, Any]:
 
 
 def _measure(cell: Cell, bench: Bench) -> dict[str, Any]:
-    measured, pipeline, sample = Measured(), bench.pipeline(cell), Sample()
+    measured, pipeline, sample, scene = Measured(), bench.pipeline(cell), Sample(), bench.scene(cell)
     attack, fitting = fit(cell, bench) if cell.attack else (None, {})
-    for number, batch in enumerate(bench.batches(cell)):
+    for number, batch in enumerate(bench.footage.batches(scene)):
         clips, labels = bench.clips(batch)
         if attack is None:
             measured.add(batch, judge(cell, bench, pipeline, batch, clips, labels), None)
@@ -118,7 +121,9 @@ def _measure(cell: Cell, bench: Bench) -> dict[str, Any]:
     evidence = {"check": check_attack(cell, bench, sample)} if cell.crafted_on_judged and measured.records else {}
     if fitting:
         evidence["fit"] = fitting
-    failed = [{"id": failure.record.id, "reason": failure.reason} for failure in bench.failures(cell)]
+    failed = [{"id": failure.record.id, "reason": failure.reason} for failure in bench.footage.failures(scene)]
+    if cell.shifts:
+        measured.vectors["flips"] = flips(cell, bench, measured)
     if not measured.records:
         raise InputError("dataset", f"none of {len(failed)} clips could be decoded", f"the first: {failed[0]['reason']}")
     notes = {"notes": measured.notes} if measured.notes else {}

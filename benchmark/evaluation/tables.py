@@ -27,6 +27,13 @@ CELL_COLUMNS = [
     "attack",
     "corruption",
     "severity",
+    "family",
+    "table",
+    "temporal",
+    "stage",
+    "size",
+    "storage",
+    "truncate",
     "defense",
     "threat",
     "strength",
@@ -40,6 +47,7 @@ CELL_COLUMNS = [
     "top1_low",
     "top1_high",
     "top5",
+    "flips",
     "asr",
     "linf",
     "l2",
@@ -55,7 +63,7 @@ CELL_COLUMNS = [
     "flags",
     "error",
 ]
-CLIP_COLUMNS = ["cell", "clip", "group", "label", "pred", "correct", "margin"]
+CLIP_COLUMNS = ["cell", "clip", "group", "label", "pred", "correct", "margin", "flips"]
 CLIP_COLUMNS += ["linf", "l2", "frames", "area", "thickness", "roughness", "gradients", "queries", "solved", "error"]
 
 
@@ -101,7 +109,9 @@ def write_tables(store: Store) -> None:
 def _row(cell: Mapping[str, Any]) -> dict[str, Any]:
     spec, clips, provenance = cell["spec"], cell["clips"], cell["provenance"]
     row = {name: spec.get(name) for name in CELL_COLUMNS if name in spec}
-    row |= {"cell": cell["cell"], "status": cell["status"], "error": cell["error"], "corruption": "none", "severity": None}
+    row = {"corruption": "none", "severity": None, "family": None} | row
+    row |= {"cell": cell["cell"], "status": cell["status"], "error": cell["error"]}
+    row |= {name: value for name, value in cell.get("corruption", {}).items() if name in CELL_COLUMNS}
     row["reports"] = " ".join(cell.get("reports", []))
     row |= {"wall_s": provenance["wall_s"], "device": provenance["device"], "flags": "", "failed": len(cell.get("failed", []))}
     if cell["status"] != "ok":
@@ -115,6 +125,7 @@ def _row(cell: Mapping[str, Any]) -> dict[str, Any]:
         "top1_low": low,
         "top1_high": high,
         "top5": float(np.mean(clips["top5"])),
+        "flips": _mean(clips.get("flips", [])),
         "linf": max(clips["linf"]) if attacked else 0.0,
         "l2": max(clips["l2"]) if attacked else 0.0,
         # Means, as their authors report them; a bound is what the columns above are for. Cells of protocol 1 lack some.
@@ -126,12 +137,18 @@ def _row(cell: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
 def _reading_order(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """No defence before defences, clean before attacked, and the more an attacker knows the later."""
     threat = row["threat"].partition(":")[0]
     known = KNOWLEDGE.index(threat) if threat in KNOWLEDGE else -1
+    made_of = (row["kind"] != "clean", row["attack"], row["family"] or "", row["corruption"], row["severity"] or 0)
     place = (row["dataset"], row["split"], str(row["limit"]), row["model"], row["weights_sha256"])
-    return (*place, row["defense"] != "none", row["defense"], row["kind"] != "clean", row["attack"], known, row["cell"])
+    return (*place, row["defense"] != "none", row["defense"], *made_of, known, row["cell"])
 
 
 def _place(spec: Mapping[str, Any], **other: Any) -> tuple[Any, ...]:

@@ -1,0 +1,118 @@
+"""The clips of cells, plain or corrupted: decoded once, and kept in memory for the next cell where they fit."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import NamedTuple
+
+import torch
+
+from ..core.errors import InputError
+from ..core.interfaces import Batch, ClipRecord, Dataset, InputSpec
+from ..data.corrupted import Corrupted
+from ..data.loader import Failure, load
+from ..data.transform import resized
+
+KEPT_BYTES = 2 << 30
+"""How much memory decoded clips may take before they are made anew for each cell."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Which clips, and how a model sees them.
+
+    Attributes:
+        key: Tells these records from all others.
+        data: Their data set.
+        records: The clips.
+        spec: The model's input.
+        corrupted: What is done to them; None: nothing.
+        moment: Frames by which every clip starts later.
+    """
+
+    key: str
+    data: Dataset
+    records: Sequence[ClipRecord]
+    spec: InputSpec
+    corrupted: Corrupted | None = None
+    moment: int = 0
+
+    @property
+    def name(self) -> str:
+        """Tells these very pixels from all others."""
+        how = f"{self.corrupted.text} {self.corrupted.severity} {self.corrupted.seed}" if self.corrupted else "plain"
+        return f"{self.key} {self.spec} {self.moment} {how}"
+
+
+class Taken(NamedTuple):
+    """All clips of a scene, and those that could not be decoded."""
+
+    batches: list[Batch]
+    failures: list[Failure]
+
+
+class Footage:
+    """Gives scenes batch by batch.
+
+    Plain clips are kept for all cells, the last corrupted ones for the next cell: behind a defence come the same clips again.
+
+    Args:
+        device: Where frames are corrupted.
+        batch_size: Clips per batch.
+    """
+
+    def __init__(self, device: torch.device, batch_size: int) -> None:
+        self._device, self._batch_size = device, batch_size
+        self._plain: dict[str, Taken] = {}
+        self._corrupted: dict[str, Taken] = {}
+        self._failures: dict[str, list[Failure]] = {}
+
+    def batches(self, scene: Scene) -> Iterator[Batch]:
+        """The scene's clips in batches, on the CPU.
+
+        Raises:
+            InputError: The corruption does not work on such clips.
+        """
+        known = self._corrupted if scene.corrupted else self._plain
+        if scene.name in known:
+            yield from known[scene.name].batches
+            return
+        taken, size = Taken([], []), 0
+        for batch, failures in self._read(scene):
+            taken.failures.extend(failures)
+            if batch is not None:
+                size += batch.clips.nbytes
+                if size <= KEPT_BYTES:
+                    taken.batches.append(batch)
+                yield batch
+        self._failures[scene.name] = taken.failures
+        if scene.corrupted:
+            known.clear()
+        if size <= KEPT_BYTES:
+            known[scene.name] = taken
+
+    def failures(self, scene: Scene) -> list[Failure]:
+        """The clips that could not be decoded, known once `batches` has ended."""
+        return self._failures.get(scene.name, [])
+
+    def _read(self, scene: Scene) -> Iterator[tuple[Batch | None, list[Failure]]]:
+        how, records = scene.corrupted, [replace(one, start=one.start + scene.moment) for one in scene.records]
+        in_memory = getattr(scene.data, "load", None)  # data that is in memory already reads itself
+        if in_memory and (scene.moment or how and how.corruption.stage == "file"):
+            raise InputError("dataset", "clips in memory have no video that they were taken from", "use stage=frames, no shifts")
+        read = partial(in_memory or load, records)
+        if how is None:
+            yield from read(scene.spec, self._batch_size)
+        elif how.corruption.stage == "file":
+            yield from load(records, scene.spec, self._batch_size, read=how.read)
+        else:
+            yield from self._on_frames(scene, how, in_memory is not None)
+
+    def _on_frames(self, scene: Scene, how: Corrupted, in_memory: bool) -> Iterator[tuple[Batch | None, list[Failure]]]:
+        seen = replace(scene, corrupted=None, spec=scene.spec if in_memory else how.geometry(scene.spec))
+        for batch in self.batches(seen):
+            clips = batch.clips if batch.clips.dtype == torch.uint8 else (batch.clips * 255).round().to(torch.uint8)
+            clips = resized(clips.to(self._device), how.corruption.canonical)
+            yield Batch(batch.records, how.frames(clips, batch.ids, scene.spec).cpu()), []
+        if self.failures(seen):
+            yield None, self.failures(seen)
