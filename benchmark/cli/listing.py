@@ -25,8 +25,9 @@ def list_components(
         raise InputError("kind", f"{kind!r} is unknown", did_you_mean(kind, FOLDERS))
     table = Table("kind", "name", "what it is", box=None, pad_edge=False)
     for one in [kind] if kind else FOLDERS:
-        for name, entry in sorted(entries(one).items()):
-            table.add_row(one, name, escape(entry.summary))
+        families = one == "corruption"
+        for name, entry in sorted(entries(one).items(), key=lambda item: (item[1].family if families else "", item[0])):
+            table.add_row(f"{one}, {entry.family}" if families else one, name, escape(entry.summary))
     Console().print(table)
 
 

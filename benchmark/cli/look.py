@@ -22,6 +22,7 @@ OUT = {False: "look.png", True: "gallery"}
 def look(
     attack: Annotated[str | None, typer.Option(help="Attack spec, such as pgd:eps=8/255.")] = None,
     all_attacks: Annotated[bool, typer.Option("--all-attacks", help="Every attack, in brief, on one page.")] = False,
+    corruption: Annotated[str | None, typer.Option(help="Corruption spec, such as fog: its five severities.")] = None,
     model: Annotated[str, typer.Option(help="Model spec.")] = "tsm",
     dataset: Annotated[str, typer.Option(help="Data set spec.")] = "shapes",
     split: Annotated[str | None, typer.Option(help="Split; by default the one that the data set is tested on.")] = None,
@@ -40,21 +41,35 @@ def look(
     mp4: Annotated[Path | None, typer.Option(help="The same as MP4.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
 ) -> None:
-    """See what an attack makes of a clip: a contact sheet of frames, adversarial frames and magnified changes.
+    """See what an attack or a corruption makes of a clip: a contact sheet.
 
-    Below each frame stand the norms of its change, and what the model says when this frame and those before it are adversarial.
-    The attack runs as in vbench run. With --all-attacks: one HTML page of every attack on the same clip, with brief settings.
+    Of an attack: frames, adversarial frames and magnified changes; below each frame stand the norms of its change, and what the
+    model says when this frame and those before it are adversarial. The attack runs as in vbench run. With --all-attacks: one HTML
+    page of every attack on the same clip, with brief settings.
+
+    Of a corruption: the first frames at its five severities, with the PSNR and what the model says.
 
     Example: vbench look --attack pgd:eps=8/255 --gif pgd.gif
+
+    Example: vbench look --corruption fog:temporal=drift
     """
-    places = _places(attack, all_attacks, out, gif, mp4)
+    if (attack is not None) + all_attacks + (corruption is not None) != 1:
+        raise InputError(
+            "attack", "name one with --attack, or see all with --all-attacks", "or name a --corruption; just one of them"
+        )
+    if corruption is not None and (gif or mp4 or threat):
+        wrong = "gif" if gif else "mp4" if mp4 else "threat"
+        raise InputError(wrong, "a corruption has none", "use it with --attack")
+    places = _places(all_attacks, out, gif, mp4)
     attacked = None if attack is None else resolve("attack", attack)
+    corrupted = None if corruption is None else resolve("corruption", corruption)
     subject, data = resolve_model(model), resolve("dataset", dataset)
 
     # torch is imported only now: names and values are checked by then.
     from ..data.selection import default_split
     from ..evaluation.api import choose_device
     from ..evaluation.bench import Bench
+    from ..evaluation.cell import Cell
     from ..evaluation.grid import resolve_chain
     from ..evaluation.look import cell_for
 
@@ -64,10 +79,16 @@ def look(
     def cell_of(one: Component) -> "Cell":
         return cell_for(data, split, subject, one, chain, threat, seed)
 
-    cell = cell_of(attacked or resolve("attack", "pgd"))  # whatever the attack, the rest is checked before any work
+    if corrupted:
+        cell = Cell(data, split, None, subject, defense=chain, corruption=corrupted, severity=1, seed=seed)
+    else:
+        cell = cell_of(attacked or resolve("attack", "pgd"))  # whatever the attack, the rest is checked before any work
     for component in (subject, *([cell.source] if cell.source else [])):
         prefetch(component, data.entry.name)
-    made = _one(cell, bench, clip, list(places)) if attacked else [_page(cell_of, cell, bench, clip)]
+    if corrupted:
+        made = [_severities(cell, bench, clip)]
+    else:
+        made = _one(cell, bench, clip, list(places)) if attacked else [_page(cell_of, cell, bench, clip)]
     for (argument, place), content in zip(places.items(), made, strict=True):
         try:
             write_atomically(place, content)
@@ -76,10 +97,8 @@ def look(
         print(place)
 
 
-def _places(attack: str | None, all_attacks: bool, out: Path | None, gif: Path | None, mp4: Path | None) -> dict[str, Path]:
+def _places(all_attacks: bool, out: Path | None, gif: Path | None, mp4: Path | None) -> dict[str, Path]:
     """The files to write, by option; looked at before hours of computing."""
-    if (attack is None) != all_attacks:
-        raise InputError("attack", "name one with --attack, or see all with --all-attacks", "not both")
     if all_attacks and (gif or mp4):
         raise InputError("gif" if gif else "mp4", "films are made of one attack", "leave --all-attacks out")
     places = {"out": out or Path(OUT[all_attacks]), "gif": gif, "mp4": mp4}
@@ -109,6 +128,13 @@ def _one(cell: "Cell", bench: "Bench", clip: str, kinds: list[str]) -> list[byte
         seen = take(cell, bench, clip)
     make: dict[str, Callable[..., bytes]] = {"out": sheet.draw, "gif": film.gif, "mp4": film.mp4}
     return [make[kind](seen) for kind in kinds]
+
+
+def _severities(cell: "Cell", bench: "Bench", clip: str) -> bytes:
+    from ..evaluation.pictures import severities
+    from ..evaluation.severity_look import take_severities
+
+    return severities.draw(take_severities(cell, bench, clip))
 
 
 def _page(cell_of: "Callable[[Component], Cell]", cell: "Cell", bench: "Bench", clip: str) -> str:

@@ -9,6 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from .corruption_view import corrupted
+from .short_names import short_names
+
 
 def print_rows(table: pd.DataFrame, json: bool) -> None:
     """Prints the rows of a run: as a table with intervals and flags, or as JSON, the columns of `cells.csv`."""
@@ -18,14 +21,17 @@ def print_rows(table: pd.DataFrame, json: bool) -> None:
     if table.empty:
         print("no cell is stored")
         return
-    longer = table["norm"] == "append"
     console = Console()
     if not console.is_terminal:
         console = Console(width=140)
+    under = table["kind"] == "corruption"
+    longer = table["norm"] == "append"
     # Another threat model: such rows never stand beside those that keep the clip's frames.
-    for part, title in ((table[~longer], ""), (table[longer], ", with frames appended")):
+    for part, title in ((table[~longer & ~under], ""), (table[longer], ", with frames appended")):
         if not part.empty:
             console.print(_table(pd.DataFrame(part), title))
+    for one in corrupted(table):
+        console.print(one)
 
 
 def _table(table: pd.DataFrame, title: str) -> Table:
@@ -67,35 +73,11 @@ def _cells(row: dict[Any, Any], short: dict[str, dict[str, str]]) -> list[str]:
     return [*names, f"{100 * row['top1']:.1f}", interval, success, escape(row["flags"])]
 
 
-def short_names(specs: list[str]) -> dict[str, str]:
-    """Canonical specs as people read them: the name, and the parameters in which entries of one name differ.
-
-    The whole specs stand below the table and in the files.
-    """
-    alike: dict[str, list[str]] = {}
-    for spec in dict.fromkeys(specs):
-        alike.setdefault("+".join(_name(link) for link in spec.split("+")), []).append(spec)
-    names = {}
-    for name, same in alike.items():
-        for spec in same:
-            own = [pair for pair in _pairs(spec) if not all(pair in _pairs(other) for other in same)]
-            names[spec] = f"{name}:{','.join(own)}" if own else name
-    return names
-
-
 def _threats(threats: list[str]) -> dict[str, str]:
     """Threats as people read them: of a transfer, the short name of the source."""
     sources = [threat.partition(":")[2] for threat in threats if threat.startswith("transfer:")]
     short = short_names(sources)
     return {threat: threat for threat in threats} | {f"transfer:{source}": f"transfer:{short[source]}" for source in sources}
-
-
-def _name(link: str) -> str:
-    return link if ".py:" in link else link.partition(":")[0]
-
-
-def _pairs(spec: str) -> list[str]:
-    return [pair for link in spec.split("+") for pair in link.removeprefix(_name(link)).lstrip(":").split(",") if pair]
 
 
 def _title(table: pd.DataFrame) -> str:

@@ -62,6 +62,8 @@ class Entry:
     path: Path
     attribute: str
     module: str
+    mixture: bool = False
+    """Whether it draws from others, so that `all` leaves it out."""
 
     @property
     def summary(self) -> str:
@@ -186,7 +188,7 @@ def find(kind: str, name: str) -> Entry:
 def matching(kind: str, text: str) -> list[Component]:
     """`resolve` for specs whose name is `all`, or a pattern of names or of family/name such as `noise/*` or `*_blur`.
 
-    Patterns leave out components that need a parameter.
+    Patterns leave out components that need a parameter or draw from others.
 
     Raises:
         InputError: Grammar, name or a parameter is wrong, or nothing matches.
@@ -198,7 +200,8 @@ def matching(kind: str, text: str) -> list[Component]:
         return [resolve(kind, named[name] + colon + values)]
     if name != "all" and not set("*?[") & set(name):
         return [resolve(kind, text)]
-    free = {full for full, one in named.items() if not any(field.default is REQUIRED for field in known[one].fields)}
+    single = {one for one, entry in known.items() if not entry.mixture and all(f.default is not REQUIRED for f in entry.fields)}
+    free = {full for full, one in named.items() if one in single}
     found = sorted({named[full] for full in free if name == "all" or fnmatchcase(full, name)})
     if not found:
         families = sorted({f"{entry.family}/*" for entry in known.values()})
@@ -263,8 +266,9 @@ def _read_attribute(kind: str, name: str, path: Path, attribute: str, module: st
 
 def _describe(node: source.Node, kind: str, name: str, path: Path, module: str) -> Entry:
     # A user's own file has no version that we could trust: its content is its version.
-    version = source.version(node) if module else hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return Entry(kind, name, ast.get_docstring(node) or "", source.fields(node, path), version, path, node.name, module)
+    version = str(source.constant(node, "version", 1)) if module else hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    doc, mixture = ast.get_docstring(node) or "", source.constant(node, "mixture", False)
+    return Entry(kind, name, doc, source.fields(node, path), version, path, node.name, module, mixture)
 
 
 @cache

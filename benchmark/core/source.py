@@ -45,12 +45,12 @@ def fields(node: Node, path: Path) -> tuple[Field, ...]:
     return tuple(found.values())
 
 
-def version(node: Node) -> str:
-    """The class's `version: ClassVar[int] = ...`, else 1."""
+def constant(node: Node, name: str, default: Any) -> Any:
+    """A class's `name: ClassVar[...] = literal`, such as its version, else the default."""
     for item in node.body:
-        if isinstance(item, ast.AnnAssign) and ast.unparse(item.target) == "version" and item.value:
-            return str(ast.literal_eval(item.value))
-    return "1"
+        if isinstance(item, ast.AnnAssign) and ast.unparse(item.target) == name and item.value:
+            return ast.literal_eval(item.value)
+    return default
 
 
 def _class(name: str, path: Path) -> tuple[ast.ClassDef, Path] | None:

@@ -10,14 +10,13 @@ from ..core.budget import frame_norms
 from ..core.errors import InputError
 from ..core.interfaces import Batch, ClipRecord
 from ..core.registry import Component
-from ..core.rng import ClipRandom
-from ..data.loader import load
 from .bench import Bench
 from .cell import Cell
 from .crafted import Crafted
 from .crafting import craft, fit
+from .footage import Scene
 from .grid import Grid
-from .measure import passes
+from .measure import judging, passes
 from .target import GRADIENT_COST
 from .threat import Threat
 
@@ -172,7 +171,7 @@ def take(cell: Cell, bench: Bench, wanted: str) -> Look:
     """
     bench.check(cell)
     record = find_clip(bench.records(cell), wanted)
-    batch = _read(cell, bench, record)
+    batch = one_batch(bench, Scene(f"look {record.id}", bench.dataset(cell), [record], bench.model(cell).input))
     attack, fitted = fit(cell, bench)
     clips, labels = bench.clips(batch)
     made = craft(cell, bench, attack, batch, clips, labels, cell.full)
@@ -189,12 +188,16 @@ def work(cell: Cell, bench: Bench) -> int:
     return GRADIENT_COST * gradients * (cell.threat.eot if pipeline.stochastic else 1) + queries * pipeline.draws
 
 
-def _read(cell: Cell, bench: Bench, record: ClipRecord) -> Batch:
-    read = getattr(bench.dataset(cell), "load", load)
-    ((batch, failures),) = read([record], bench.model(cell).input, 1)
-    if batch is None:
-        raise InputError("clip", f"{record.id} cannot be decoded: {failures[0].reason}")
-    return batch
+def one_batch(bench: Bench, scene: Scene) -> Batch:
+    """The scene's clips, all in one batch.
+
+    Raises:
+        InputError: One cannot be decoded.
+    """
+    batches, failures = list(bench.footage.batches(scene)), bench.footage.failures(scene)
+    if failures:
+        raise InputError("clip", f"{failures[0].record.id} cannot be decoded: {failures[0].reason}")
+    return batches[0]
 
 
 @torch.no_grad()
@@ -202,7 +205,7 @@ def _scores(cell: Cell, bench: Bench, batch: Batch, clean: Tensor, adversarial: 
     """Class probabilities (T + 1, K), on the CPU."""
     pipeline, frames = bench.pipeline(cell), clean.shape[1]
     # As a run judges it; every row has the clip's own streams, so that rows differ by frames and not by draws.
-    rng = ClipRandom.for_clips(batch.ids * (frames + 1), cell.seed, f"judge {cell.defense_text}", bench.device)
+    rng = judging(cell, bench, batch.ids * (frames + 1))
     found = []
     for rows in torch.arange(frames + 1).split(bench.batch_size):
         clips = torch.stack([torch.cat([adversarial[:, :row], clean[:, row:]], dim=1) for row in rows.tolist()])

@@ -1,5 +1,6 @@
 """Judging what a pipeline makes of clips, and keeping what was measured."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import isfinite
@@ -45,9 +46,14 @@ def passes(cell: Cell, pipeline: Pipeline) -> int:
     return (PASSES if cell.attack else CLEAN_PASSES) if pipeline.stochastic else 1
 
 
+def judging(cell: Cell, bench: Bench, ids: Sequence[str]) -> ClipRandom:
+    """The draws of a random pipeline when it is judged."""
+    return ClipRandom.for_clips(ids, cell.seed, f"judge {cell.defense_text}", bench.device)
+
+
 def judge(cell: Cell, bench: Bench, pipeline: Pipeline, batch: Batch, clips: Tensor, labels: Tensor) -> Judgement:
     """Asks the deployed pipeline afresh: once where it is deterministic, several times with fresh draws where it is random."""
-    rng = ClipRandom.for_clips(batch.ids, cell.seed, f"judge {cell.defense_text}", bench.device)
+    rng = judging(cell, bench, batch.ids)
     count = passes(cell, pipeline)
     scores = []
     for _ in range(count):

@@ -1,13 +1,12 @@
 """The contact sheet: a clip, what an attack made of it, and the difference, frame by frame."""
 
-import io
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 from torch import Tensor
 
 from ..look import Look, levels
+from .canvas import GREY, RIGHT, WRONG, blank, image, png, text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -21,8 +20,6 @@ CELL, LABELS, NOTE, MARGIN = 1.15, 1.05, 0.72, 0.12
 LINE = 0.17
 """Inches: a line of the title."""
 
-DPI = 120
-RIGHT, WRONG, GREY = "#1a7f37", "#c4001a", "#444444"
 ROWS = ("clean", "adversarial", "change")
 
 
@@ -50,27 +47,21 @@ def draw(look: Look) -> bytes:
     The word below a frame is the model's when this frame and those before it are adversarial and those after it clean, so that
     the last one is that of the adversarial clip.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     columns = min(look.frames, COLUMNS)
     blocks = -(-look.frames // COLUMNS)
     width = LABELS + columns * CELL + 2 * MARGIN
     title = _title(look, int(width * 15))
     height = (len(title) + 0.6) * LINE + blocks * (3 * CELL + NOTE) + 2 * MARGIN
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = blank(width, height)
     y = height - MARGIN
     for line, color in title:
         y -= LINE
-        _text(figure, MARGIN, y, line, size=8, color=color, weight="bold" if line == title[0][0] else "normal")
+        text(figure, MARGIN, y, line, size=8, color=color, weight="bold" if line == title[0][0] else "normal")
     y -= 0.6 * LINE
     for first in range(0, look.frames, COLUMNS):
         _block(figure, look, first, y)
         y -= 3 * CELL + NOTE
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=DPI)
-    return file.getvalue()
+    return png(figure)
 
 
 def _title(look: Look, width: int) -> list[tuple[str, str]]:
@@ -105,30 +96,15 @@ def _block(figure: "Figure", look: Look, first: int, top: float) -> None:
         bottom = top - (row + 1) * CELL
         for column in range(count):
             size = CELL - 0.05
-            _image(figure, clip[:, first + column], (left + column * CELL, bottom + 0.05, size, size))
-        _text(figure, MARGIN, bottom + CELL / 2, name, size=8)
+            image(figure, clip[:, first + column], (left + column * CELL, bottom + 0.05, size, size))
+        text(figure, MARGIN, bottom + CELL / 2, name, size=8)
     below = top - 3 * CELL
     linf, l2 = look.frame_linf, look.frame_l2
     for line, name in enumerate(("frame", "L-inf", "L2", "model says")):
-        _text(figure, MARGIN, below - 0.1 - 0.14 * line, name, size=7)
+        text(figure, MARGIN, below - 0.1 - 0.14 * line, name, size=7)
     for column, frame in enumerate(range(first, first + count)):
         said, score, right = look.says(frame + 1)
         word = f"{said if len(said) <= 14 else said[:12] + '...'} {100 * score:.0f} %"
-        for line, text in enumerate((str(frame), levels(linf[frame]), f"{l2[frame]:.3g}", word)):
+        for line, words in enumerate((str(frame), levels(linf[frame]), f"{l2[frame]:.3g}", word)):
             color = "black" if line < 3 else RIGHT if right else WRONG
-            _text(figure, left + column * CELL, below - 0.1 - 0.14 * line, text, size=7, color=color)
-
-
-def _image(figure: "Figure", frame: Tensor, place: tuple[float, float, float, float]) -> None:
-    """One frame (3, H, W) at (left, bottom, width, height) inches; pixels are shown as squares."""
-    width, height = figure.get_size_inches()
-    left, bottom, wide, high = place
-    axes = figure.add_axes((left / width, bottom / height, wide / width, high / height))
-    axes.imshow(np.asarray(frame.permute(1, 2, 0)), interpolation="nearest", vmin=0, vmax=1)
-    axes.set_axis_off()
-
-
-def _text(figure: "Figure", x: float, y: float, text: str, **style: Any) -> None:
-    """Text at inches from the lower left corner; `$` is no formula."""
-    width, height = figure.get_size_inches()
-    figure.text(x / width, y / height, text, va="center", parse_math=False, **style)
+            text(figure, left + column * CELL, below - 0.1 - 0.14 * line, words, size=7, color=color)
