@@ -5,7 +5,7 @@ import sys
 import typer
 
 from ..core.errors import InputError
-from . import data, leaderboard, listing, look, paper, run, train, weights, zoo
+from . import corrupt, data, leaderboard, listing, look, paper, run, train, weights, zoo
 
 app = typer.Typer(
     help="vbench: robustness of video action-recognition models against attacks and corruptions, with and without defences.",
@@ -20,6 +20,7 @@ VERBS = (
     listing.list_components,
     listing.show,
     look.look,
+    corrupt.corrupt,
     train.train,
     zoo.zoo,
     paper.paper,
