@@ -40,6 +40,7 @@ def build(store: Store) -> pd.DataFrame:
     table = cells_table(stored.values())
     if table.empty:
         raise InputError("store", f"{store.folder} holds no cells", "run vbench run --store <folder> first")
+    table = pd.DataFrame(table[table["kind"] != "corruption"])  # these have tables of their own
     table["threat_model"] = table["norm"].map(lambda norm: "frames appended" if norm == "append" else "frames kept")
     rows = [_row(cells, stored) for _, cells in table.groupby(PLACE, dropna=False, sort=True)]
     _flag_gaps(rows)

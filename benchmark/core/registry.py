@@ -72,8 +72,8 @@ class Entry:
 
     @property
     def family(self) -> str:
-        """The file that it lies in, without its ending: what corruptions are grouped by."""
-        return self.path.stem
+        """What corruptions are grouped by: the name of the file that it lies in, up to the first underscore."""
+        return self.path.stem.partition("_")[0]
 
     def parse(self, spec: Spec) -> dict[str, Any]:
         """The values of all fields: the spec's, checked, and the defaults of the rest.
