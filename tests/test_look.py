@@ -17,7 +17,7 @@ from robustvideo.benchmark.core.registry import entries, find, resolve
 from robustvideo.benchmark.evaluation.bench import Bench
 from robustvideo.benchmark.evaluation.grid import resolve_chain
 from robustvideo.benchmark.evaluation.look import Look, cell_for, find_clip, take, work
-from robustvideo.benchmark.evaluation.pictures import film, gallery, page, sheet
+from robustvideo.benchmark.evaluation.pictures import canvas, film, gallery, page, sheet
 
 PGD = "pgd:eps=8/255,steps=3"
 
@@ -98,13 +98,13 @@ def painted(seen, frames):
 def test_the_sheet_has_a_column_per_frame_and_three_rows(seen, frames):
     picture = Image.open(io.BytesIO(sheet.draw(painted(seen, frames)))).convert("RGB")
     columns, blocks = min(frames, 16), -(-frames // 16)
-    assert picture.width == int((sheet.LABELS + columns * sheet.CELL + 2 * sheet.MARGIN) * sheet.DPI)
+    assert picture.width == int((sheet.LABELS + columns * sheet.CELL + 2 * sheet.MARGIN) * canvas.DPI)
 
     def pixel(frame, row):
         block, column = divmod(frame, 16)
         left = sheet.MARGIN + sheet.LABELS + (column + 0.5) * sheet.CELL
         below = (blocks - 1 - block) * (3 * sheet.CELL + sheet.NOTE) + sheet.MARGIN + sheet.NOTE + (2.5 - row) * sheet.CELL
-        return np.array(picture.getpixel((int(left * sheet.DPI), picture.height - int(below * sheet.DPI))))
+        return np.array(picture.getpixel((int(left * canvas.DPI), picture.height - int(below * canvas.DPI))))
 
     for frame in range(frames):
         changed = frame == 1
@@ -200,7 +200,7 @@ def test_the_program_writes_the_gallery(vbench, tmp_path, monkeypatch):
     ("words", "message"),
     [
         ([], "attack: name one with --attack, or see all with --all-attacks"),
-        (["--attack", "pgd", "--all-attacks"], "not both"),
+        (["--attack", "pgd", "--all-attacks"], "not several"),
         (["--attack", "pdg"], "did you mean pgd"),
         (["--attack", "pgd:eps=8"], "did you mean 8/255"),
         (["--attack", "pgd", "--clip", "64"], "clip: there is no clip '64'; give a number from 0 to 63"),

@@ -3,7 +3,6 @@
 import json
 import shutil
 import tomllib
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -37,7 +36,7 @@ def test_every_recipe_is_shipped_and_right_on_its_test_split(name):
     assert path.stat().st_size <= 2_000_000
     assert min(card["test_accuracy"], card["test_large_accuracy"]) >= 0.9
     assert 0 <= card["pgd_4_255"] < card["test_accuracy"] and card["pgd"].startswith("pgd:")
-    assert card["recipe"] == asdict(entry.recipe) and card["threads"] == entry.threads
+    assert card["recipe"] == entry.recipe.described() and card["threads"] == entry.threads
 
 
 def test_nothing_is_shipped_that_has_no_recipe():

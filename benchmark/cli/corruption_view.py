@@ -7,6 +7,7 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
+from ...leaderboard.corruption_metrics import corruption_metrics
 from .short_names import short_names
 
 
@@ -18,20 +19,31 @@ def corrupted(table: pd.DataFrame) -> list[Table]:
     """
     rows = table[table["kind"] == "corruption"]
     names = {column: short_names(table[column].tolist()) for column in ("model", "defense", "corruption")}
+    means = corruption_metrics(table).models.to_dict("records")
     made = []
     for key, mine in rows.groupby(["model", "defense"], sort=False):
         model, defense = cast(tuple[str, str], key)
         clean = table[(table["kind"] == "clean") & (table["model"] == model) & (table["defense"] == defense)]
         under = "" if defense == "none" else " behind " + names["defense"][defense]
         said = "".join(f"; clean {100 * top1:.1f} %" for top1 in clean["top1"].tolist() if top1 == top1)
-        made.append(_one(pd.DataFrame(mine), names["model"][model] + f"{under}, top-1 % under corruption{said}", names))
+        found = next(row for row in means if (row["model"], row["defense"]) == key)
+        made.append(
+            _one(pd.DataFrame(mine), _mean(found), names["model"][model] + f"{under}, top-1 % under corruption{said}", names)
+        )
     return made
 
 
-def _one(rows: pd.DataFrame, title: str, names: dict[str, dict[str, str]]) -> Table:
+def _mean(row: dict[Any, Any]) -> str:
+    """MPC and rPC, where all five severities of every corruption are there."""
+    if row["mpc"] != row["mpc"]:
+        return "mPC needs all five severities of every corruption"
+    return f"mPC {100 * row['mpc']:.1f} %, rPC {100 * row['rpc']:.1f} % over {row['corruptions']} corruptions"
+
+
+def _one(rows: pd.DataFrame, means: str, title: str, names: dict[str, dict[str, str]]) -> Table:
     severities = sorted({int(severity) for severity in rows["severity"]})
     flips = bool(rows["flips"].notna().any())
-    shown = Table(title=escape(title), title_justify="left", caption=_caption(rows), caption_justify="left")
+    shown = Table(title=escape(title), title_justify="left", caption=f"{means}\n{_caption(rows)}", caption_justify="left")
     for name in ("family", "corruption"):
         shown.add_column(name, overflow="fold")
     for name in (*(f"s{severity}" for severity in severities), "mean", *(["flips %"] if flips else [])):

@@ -12,19 +12,25 @@ def leaderboard(
     out: Annotated[
         Path | None, typer.Option(help="Where leaderboard.md and leaderboard.csv go; by default into the store.")
     ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Model that mCE divides by, undefended and in the store; without one there is no mCE.")
+    ] = None,
 ) -> None:
     """Write a markdown and a CSV leaderboard of a store, sorted by the per-clip worst case, and print the markdown.
 
     Where the store has such cells, also: success against queries (queries.csv, .png), accuracy by the one attacked frame
-    (frames.csv, .png) and transfer between models (transfer.csv).
+    (frames.csv, .png), transfer between models (transfer.csv) and corruption metrics (corruption_models.csv and more).
 
     Example: vbench leaderboard vbench-store
     """
-    from ...leaderboard import board, curve_files
+    from ...leaderboard import board, corruption_files, curve_files
     from ..evaluation.store import Store
 
     ranked, curves = board.build(Store(store)), curve_files.tables(Store(store))
-    more = curve_files.markdown(curves)
+    corrupted = corruption_files.tables(Store(store), baseline)
+    more = curve_files.markdown(curves) + corruption_files.markdown(corrupted, baseline)
     print(board.markdown(ranked) + more, end="")
-    for path in (*board.write(ranked, out or store, more), *curve_files.write(curves, out or store)):
+    folder = out or store
+    written = board.write(ranked, folder, more) + curve_files.write(curves, folder) + corruption_files.write(corrupted, folder)
+    for path in written:
         print(path, file=sys.stderr)

@@ -53,14 +53,7 @@ def look(
 
     Example: vbench look --corruption fog:temporal=drift
     """
-    if (attack is not None) + all_attacks + (corruption is not None) != 1:
-        raise InputError(
-            "attack", "name one with --attack, or see all with --all-attacks", "or name a --corruption; just one of them"
-        )
-    if corruption is not None and (gif or mp4 or threat):
-        wrong = "gif" if gif else "mp4" if mp4 else "threat"
-        raise InputError(wrong, "a corruption has none", "use it with --attack")
-    places = _places(all_attacks, out, gif, mp4)
+    places = _places(attack, all_attacks, corruption, threat, out, gif, mp4)
     attacked = None if attack is None else resolve("attack", attack)
     corrupted = None if corruption is None else resolve("corruption", corruption)
     subject, data = resolve_model(model), resolve("dataset", dataset)
@@ -77,18 +70,17 @@ def look(
     split = split or default_split(data.create())
 
     def cell_of(one: Component) -> "Cell":
+        if one.entry.kind == "corruption":
+            return Cell(data, split, None, subject, defense=chain, corruption=one, severity=1, seed=seed)
         return cell_for(data, split, subject, one, chain, threat, seed)
 
-    if corrupted:
-        cell = Cell(data, split, None, subject, defense=chain, corruption=corrupted, severity=1, seed=seed)
-    else:
-        cell = cell_of(attacked or resolve("attack", "pgd"))  # whatever the attack, the rest is checked before any work
+    cell = cell_of(attacked or corrupted or resolve("attack", "pgd"))  # whatever the attack, the rest is checked before any work
     for component in (subject, *([cell.source] if cell.source else [])):
         prefetch(component, data.entry.name)
-    if corrupted:
-        made = [_severities(cell, bench, clip)]
+    if all_attacks:
+        made = [_page(cell_of, cell, bench, clip)]
     else:
-        made = _one(cell, bench, clip, list(places)) if attacked else [_page(cell_of, cell, bench, clip)]
+        made = _one(cell, bench, clip, list(places)) if attacked else [_severities(cell, bench, clip)]
     for (argument, place), content in zip(places.items(), made, strict=True):
         try:
             write_atomically(place, content)
@@ -97,8 +89,21 @@ def look(
         print(place)
 
 
-def _places(all_attacks: bool, out: Path | None, gif: Path | None, mp4: Path | None) -> dict[str, Path]:
+def _places(
+    attack: str | None,
+    all_attacks: bool,
+    corruption: str | None,
+    threat: str | None,
+    out: Path | None,
+    gif: Path | None,
+    mp4: Path | None,
+) -> dict[str, Path]:
     """The files to write, by option; looked at before hours of computing."""
+    if (attack is not None) + all_attacks + (corruption is not None) != 1:
+        raise InputError("attack", "name one with --attack, or see all with --all-attacks, or name a --corruption", "not several")
+    for name, value in (("gif", gif), ("mp4", mp4), ("threat", threat)):
+        if value and corruption:
+            raise InputError(name, "a corruption has none", "use it with --attack")
     if all_attacks and (gif or mp4):
         raise InputError("gif" if gif else "mp4", "films are made of one attack", "leave --all-attacks out")
     places = {"out": out or Path(OUT[all_attacks]), "gif": gif, "mp4": mp4}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-PACKAGES = ("robustvideo", "torch", "torchvision", "transformers", "numpy", "av")
+PACKAGES = ("robustvideo", "torch", "torchvision", "transformers", "numpy", "av", "opencv-python-headless", "imaug")
 
 
 @cache

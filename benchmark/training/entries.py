@@ -1,7 +1,7 @@
 """What is trained how: the recipe of a training, and those of the tiny zoo."""
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,9 @@ class Recipe:
         seed: Of the order of clips and of whatever the model draws while it trains.
         warmup: Steps over which the learning rate rises to `lr` on a straight line.
         clip_norm: Largest L2 norm of the gradient of all weights together; 0 for no limit.
+        corruption: Spec of a corruption that training clips go through as the model takes them, whatever its `size`, with new
+            draws in every epoch; empty for none.
+        severity: Of that corruption, 1 to 5.
     """
 
     epochs: int
@@ -34,6 +37,16 @@ class Recipe:
     seed: int = 0
     warmup: int = 0
     clip_norm: float = 0.0
+    corruption: str = ""
+    severity: int = 2
+
+    def described(self) -> dict[str, Any]:
+        """What a card says of it: all values, and nothing of a corruption where there is none."""
+        values = asdict(self)
+        return values if self.corruption else {key: value for key, value in values.items() if key not in _CORRUPTION}
+
+
+_CORRUPTION = ("corruption", "severity")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The one training loop: every recipe, plain or adversarial, runs through it."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -9,8 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..core.corruption import Corruption
 from ..core.errors import InputError
 from ..core.interfaces import Model
+from ..core.registry import resolve
+from ..core.rng import ClipRandom
 from ..models.build import state_sha256
 from .entries import Recipe
 
@@ -50,6 +53,7 @@ def train(
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     on_step: Callable[[], None] = lambda: None,
     objective: Objective = classification,
+    ids: Sequence[str] = (),
 ) -> History:
     """Trains a model in place, on the device where it lies; the same seed gives the same weights, bit for bit, on a machine.
 
@@ -63,17 +67,19 @@ def train(
         on_epoch: Called after every epoch.
         on_step: Called after every step.
         objective: What is minimised.
+        ids: Of the training clips, which a corruption's draws belong to; default: their positions.
 
     Returns:
         One entry per epoch.
 
     Raises:
-        InputError: There are no clips, or the loss stops being finite.
+        InputError: There are no clips, the recipe's corruption is unknown or cannot take them, or the loss stops being finite.
     """
     if not len(clips) or not len(val_clips):
         raise InputError("train", f"{len(clips)} training and {len(val_clips)} validation clips", "both must be there")
     device = next(model.parameters()).device
     order = torch.Generator().manual_seed(recipe.seed)
+    seen = _corrupter(recipe, ids or [str(row) for row in range(len(clips))], device)
     history: History = []
     with _reproducible(recipe.seed, device):
         step = _stepper(model, recipe, recipe.epochs * math.ceil(len(clips) / recipe.batch_size), objective)
@@ -82,7 +88,8 @@ def train(
                 model.train().requires_grad_(True)
                 loss = 0.0
                 for rows in torch.randperm(len(clips), generator=order).split(recipe.batch_size):
-                    loss += step(as_float(clips[rows], device), labels[rows].to(device)) * len(rows)
+                    batch = seen(clips[rows], rows, number)
+                    loss += step(as_float(batch, device), labels[rows].to(device)) * len(rows)
                     on_step()
                 if not math.isfinite(loss):
                     raise InputError("recipe", f"the loss is {loss} in epoch {number}", "lower the learning rate")
@@ -107,6 +114,24 @@ def accuracy(model: Model, clips: Tensor, labels: Tensor, batch_size: int = 64) 
 def as_float(clips: Tensor, device: torch.device) -> Tensor:
     """Stored uint8 clips as the float32 clips in [0, 1] that models take."""
     return clips.to(device).float().div_(255)
+
+
+def _corrupter(recipe: Recipe, ids: Sequence[str], device: torch.device) -> Callable[[Tensor, Tensor, int], Tensor]:
+    """What makes of a batch of clips, their rows and the epoch's number the clips that are trained on."""
+    if not recipe.corruption:
+        return lambda clips, rows, epoch: clips
+    component = resolve("corruption", recipe.corruption)
+    corruption: Corruption = component.create()
+    corruption.setting(recipe.severity)  # an unknown one is refused before the first step
+    if corruption.stage == "file":
+        raise InputError("recipe: corruption", f"{component.entry.name} acts on files", "add stage=frames")
+
+    def corrupted(clips: Tensor, rows: Tensor, epoch: int) -> Tensor:
+        purpose = f"train {component.text} {recipe.severity} epoch {epoch}"
+        rng = ClipRandom.for_clips([ids[int(row)] for row in rows], recipe.seed, purpose, device)
+        return corruption.apply(clips.to(device), recipe.severity, rng)
+
+    return corrupted
 
 
 @contextmanager

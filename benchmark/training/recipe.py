@@ -84,7 +84,8 @@ def train_tiny(model: str, dataset: str, recipe: Recipe, out: Path, progress: bo
     clips = {split: read_clips(records[split], ready.input) for split in SPLITS}
     steps = recipe.epochs * math.ceil(len(records["train"]) / recipe.batch_size)
     with TrainProgress(recipe.epochs, steps, progress) as shown:
-        history = train(ready, *clips["train"], *clips["val"], recipe, shown.epoch, shown.step)
+        ids = [record.id for record in records["train"]]
+        history = train(ready, *clips["train"], *clips["val"], recipe, shown.epoch, shown.step, ids=ids)
     card = describe(ready, component, data, records, recipe, history)
     card |= {"classes": list(made.classes), "test_accuracy": accuracy(ready, *clips["test"])}
     card["wall_seconds"] = round(time.monotonic() - started, 1)
@@ -147,7 +148,7 @@ def describe(
         "dataset": data.text,
         "clips": {split: len(part) for split, part in records.items()},
         "manifest_sha256": {split: manifest_sha256(part) for split, part in records.items()},
-        "recipe": asdict(recipe),
+        "recipe": recipe.described(),
         "history": [asdict(epoch) for epoch in history],
         "val_accuracy": history[-1].accuracy,
         "parameters": sum(value.numel() for value in model.parameters()),
