@@ -55,9 +55,7 @@ class RoseMixture(Pixels):
     geometric and have no severity: rotation by a right angle, rotation and shear along x by up to 30 degrees (bilinear, black
     outside), mirroring, a crop to 7/8 of the sides at a random place, and a random crop of 8 to 100 % of the area with an
     aspect ratio of 3/4 to 4/3. Crops and turned frames are scaled back to the frame's size. The paper gives no values for the
-    six: angles are imgaug's defaults, the crop's area and ratio torchvision's, and 7/8 is 224 of 256. `static`: one of the
-    twenty per clip, with the same draws on each of the frames that are corrupted; which these are is still drawn for every
-    frame.
+    six: angles are imgaug's defaults, the crop's area and ratio torchvision's, and 7/8 is 224 of 256.
 
     Made for training; as a test corruption it names no published severities.
 
@@ -67,6 +65,7 @@ class RoseMixture(Pixels):
     version: ClassVar[int] = 1
     mixture: ClassVar[bool] = True
     tables: ClassVar[Mapping[str, Sequence[Any]]] = {"imagenet-c-224": tuple(SEVERITIES)}
+    modes: ClassVar[tuple[str, ...]] = ("iid",)
 
     rate: float = param(0.5, help="probability that a frame is corrupted", low=0.0, high=1.0)
 
@@ -78,11 +77,10 @@ class RoseMixture(Pixels):
 
     def change(self, clips: Tensor, setting: Any, rng: ClipRandom, rate: float) -> Tensor:
         """Frames that drew the same corruption go through it together."""
-        count, total = clips.shape[0], clips.shape[2]
+        total = clips.shape[2]
         hit = (rng.uniform((total,)) < self.rate).cpu()
-        which = torch.stack([rng.integers(0, len(NATIVE) + len(GEOMETRIC)).cpu() for _ in range(self.draws(total))], dim=1)
-        seeds = torch.stack([rng.integers(0, 2**62).cpu() for _ in range(self.draws(total))], dim=1)
-        which, seeds = which.expand(count, total), seeds.expand(count, total)
+        which = torch.stack([rng.integers(0, len(NATIVE) + len(GEOMETRIC)).cpu() for _ in range(total)], dim=1)
+        seeds = torch.stack([rng.integers(0, 2**62).cpu() for _ in range(total)], dim=1)
         made = clips.clone()
         for number in which[hit].unique().tolist():
             rows, positions = (hit & (which == number)).nonzero(as_tuple=True)

@@ -137,8 +137,8 @@ class Fog(Pixels):
     (diamond-square, roughness divided by the setting's second number from level to level), of which the frame sees the upper
     left corner.
 
-    P has 256 pixels a side (tiny-64: 64), or the next power of two where the frame is larger (the original fails). The table
-    yi2021 draws one fractal per clip, as its authors did, also under iid. drift: the fog slides to the left or to the right by
+    P has 256 pixels a side (tiny-64: 64), or the next power of two where the frame is larger (the original fails). Yi et al. draw
+    one fractal per clip: `table=yi2021,temporal=static`. drift: the fog slides to the left or to the right by
     0.5 % of the frame's width per 1/25 s, wrapping around, while every draw of the fractal goes up and down within 20 s.
 
     Source: Hendrycks and Dietterich 2019, ImageNet-C and Tiny-ImageNet-C; Yi et al. 2021, Mini Kinetics-C.
@@ -160,9 +160,8 @@ class Fog(Pixels):
         def layers(stream: ClipRandom) -> Iterator[Tensor]:
             if self.temporal == "drift":
                 return sliding_fog(stream, (frames, height, width), size, decay, rate)
-            temporal = "static" if self.table == "yi2021" else self.temporal
             return standing(
-                temporal,
+                self.temporal,
                 frames,
                 size**2,
                 lambda count: plasma(stream.uniform((count, size**2 - 1), -1, 1)[0], size, decay)[:, :height, :width],

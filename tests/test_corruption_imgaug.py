@@ -159,14 +159,6 @@ def test_half_of_the_frames_get_one_of_twenty_alike(seen):
     assert share == {0: 0.0, 1: 1.0}
 
 
-def test_a_static_clip_has_one_of_twenty(seen):
-    clips = torch.full((60, 3, 16, 1, 1), 99, dtype=torch.uint8)
-    drawn = numbers(made("rose_mixture:temporal=static").apply(clips, 2, streams(60)))
-    kinds = [set(row[row >= 0].tolist()) for row in drawn]
-    assert all(len(kind) == 1 for kind in kinds) and len(set.union(*kinds)) > 10
-    assert 0.4 < float((drawn >= 0).float().mean()) < 0.6
-
-
 def test_frames_that_draw_nothing_stay_and_the_others_change(still):
     clips = still[:, :, :1].expand(2, 3, 40, 48, 64).contiguous()
     changed = made("rose_mixture").apply(clips, 2, streams(2))
@@ -185,8 +177,6 @@ def test_the_mixture_depends_on_the_clips_stream_alone(still):
     assert torch.equal(together, alone) and torch.equal(clips, before)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert not torch.equal(together, mixture.apply(clips, 2, streams(4, seed=1)))
-    static = made("rose_mixture:rate=1,temporal=static").apply(clips[:, :, :1].repeat(1, 1, 3, 1, 1), 2, streams(4))
-    assert torch.equal(static[:, :, 0], static[:, :, 1]) and torch.equal(static[:, :, 0], static[:, :, 2])
 
 
 @pytest.mark.parametrize("number", range(14))

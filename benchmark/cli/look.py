@@ -1,6 +1,6 @@
 """`vbench look`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -43,19 +43,17 @@ def look(
 ) -> None:
     """See what an attack or a corruption makes of a clip: a contact sheet.
 
-    Of an attack: frames, adversarial frames and magnified changes; below each frame stand the norms of its change, and what the
-    model says when this frame and those before it are adversarial. The attack runs as in vbench run. With --all-attacks: one HTML
-    page of every attack on the same clip, with brief settings.
+    Of an attack: frames, adversarial frames and magnified changes, made as in vbench run; below each frame the norms of its change,
+    and what the model says when it and those before it are adversarial. With --all-attacks: one HTML page of all, in brief.
 
-    Of a corruption: the first frames at its five severities, with the PSNR and what the model says.
+    Of a corruption: the first frames at its five severities, PSNR, what the model says.
 
     Example: vbench look --attack pgd:eps=8/255 --gif pgd.gif
 
     Example: vbench look --corruption fog:temporal=drift
     """
     places = _places(attack, all_attacks, corruption, threat, out, gif, mp4)
-    attacked = None if attack is None else resolve("attack", attack)
-    corrupted = None if corruption is None else resolve("corruption", corruption)
+    what = None if all_attacks else resolve("attack", attack) if attack else resolve("corruption", corruption or "")
     subject, data = resolve_model(model), resolve("dataset", dataset)
 
     # torch is imported only now: names and values are checked by then.
@@ -74,13 +72,16 @@ def look(
             return Cell(data, split, None, subject, defense=chain, corruption=one, severity=1, seed=seed)
         return cell_for(data, split, subject, one, chain, threat, seed)
 
-    cell = cell_of(attacked or corrupted or resolve("attack", "pgd"))  # whatever the attack, the rest is checked before any work
-    for component in (subject, *([cell.source] if cell.source else [])):
+    cell = cell_of(what or resolve("attack", "pgd"))  # whatever the attack, the rest is checked before any work
+    for component in filter(None, (subject, cell.source)):
         prefetch(component, data.entry.name)
-    if all_attacks:
-        made = [_page(cell_of, cell, bench, clip)]
+    if corruption:
+        _write(places, [_severities(cell, bench, clip)])
     else:
-        made = _one(cell, bench, clip, list(places)) if attacked else [_severities(cell, bench, clip)]
+        _write(places, _one(cell, bench, clip, list(places)) if attack else [_page(cell_of, cell, bench, clip)])
+
+
+def _write(places: dict[str, Path], made: Sequence[str | bytes]) -> None:
     for (argument, place), content in zip(places.items(), made, strict=True):
         try:
             write_atomically(place, content)

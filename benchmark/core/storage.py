@@ -32,13 +32,15 @@ def stored(clips: Tensor, storage: str, rate: float = 25.0) -> Tensor:
 
 def jpeg(clips: Tensor, quality: int) -> Tensor:
     """Every frame of clips (N, 3, T, H, W), uint8, through libjpeg (4:2:0, standard tables) and back."""
-    made = np.empty((len(clips), clips.shape[2], *clips.shape[3:], 3), dtype=np.uint8)
-    for row, clip in enumerate(clips):
-        for position, frame in enumerate(to_frames(clip)):
-            _, data = cv2.imencode(".jpg", cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, quality))
-            decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
-            cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB, dst=made[row, position])
-    return torch.from_numpy(made).movedim(-1, 1).contiguous().to(clips.device)
+    planes = clips.cpu().contiguous().numpy()
+    made = np.empty_like(planes)
+    for row, position in np.ndindex(len(planes), planes.shape[2]):
+        red, green, blue = planes[row, :, position]
+        _, data = cv2.imencode(".jpg", cv2.merge([blue, green, red]), (cv2.IMWRITE_JPEG_QUALITY, quality))
+        decoded = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        assert decoded is not None
+        cv2.mixChannels([decoded], list(made[row, ::-1, position]), (0, 0, 1, 1, 2, 2))
+    return torch.from_numpy(made).to(clips.device)
 
 
 def to_frames(clip: Tensor) -> NDArray[np.uint8]:

@@ -42,12 +42,11 @@ def evaluate(
     device: str = "auto",
     batch_size: int = 32,
 ) -> pd.DataFrame:
-    """Evaluates models x (clean and attacks or corruptions) x defences and returns the rows of `cells.csv`.
+    """Evaluates models x (clean, and attacks or corruptions) x defences and returns the rows of `cells.csv`.
 
     Args:
         model: Spec or `Model`, or several. Wrap your own network as `Model(net, InputSpec(...), classes=K)`.
-        dataset: Spec, or clips (N, 3, T, H, W) - uint8, or float in [0, 1] -, labels (N,) and the number of classes K, which may
-            be left out where a `Model` is given.
+        dataset: Spec, or clips (N, 3, T, H, W) - uint8, or float in [0, 1] -, labels (N,) and, without a `Model`, K.
         attacks: Specs, such as `pgd:eps=8/255`; clean clips are always measured.
         defenses: Specs or chains; no defence is always measured.
         threats: For defended rows, by default oblivious and adaptive; the adaptive one is always made.
@@ -63,7 +62,7 @@ def evaluate(
         batch_size: Clips per batch; results do not depend on it.
 
     Raises:
-        InputError: Bad input, in one line.
+        InputError: Bad input.
     """
     models = tuple(_model(one) for one in _several(model))
     data = resolve("dataset", dataset) if isinstance(dataset, str) else _tensors(_several(model), *cast(tuple[Any, ...], dataset))
