@@ -43,8 +43,8 @@ def look(
 ) -> None:
     """See what an attack or a corruption makes of a clip: a contact sheet.
 
-    Of an attack: frames, adversarial frames and magnified changes, made as in vbench run; below each frame the norms of its change,
-    and what the model says when it and those before it are adversarial. With --all-attacks: one HTML page of all, in brief.
+    Of an attack: frames, adversarial frames and magnified changes, made as in vbench run; below each frame its norms, and what
+    the model says when it and those before it are adversarial. With --all-attacks: one HTML page of all, in brief.
 
     Of a corruption: the first frames at its five severities, PSNR, what the model says.
 

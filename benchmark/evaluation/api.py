@@ -46,16 +46,16 @@ def evaluate(
 
     Args:
         model: Spec or `Model`, or several. Wrap your own network as `Model(net, InputSpec(...), classes=K)`.
-        dataset: Spec, or clips (N, 3, T, H, W) - uint8, or float in [0, 1] -, labels (N,) and, without a `Model`, K.
+        dataset: Spec, or clips (N, 3, T, H, W), uint8 or float in [0, 1], labels (N,) and, without a `Model`, K.
         attacks: Specs, such as `pgd:eps=8/255`; clean clips are always measured.
         defenses: Specs or chains; no defence is always measured.
         threats: For defended rows, by default oblivious and adaptive; the adaptive one is always made.
         corruptions: Specs or patterns, such as `fog` or `noise/*`; not together with attacks.
         severities: Of each corruption.
-        shifts: How often clean and corrupted clips are judged again, each time one frame later, for the flip probability.
+        shifts: How often clips without an attack are judged again, each time one frame later.
         split: Split of the data set; None: the one that it is tested on.
         limit: First N clips of a fixed class-balanced order.
-        seed: Seed of every clip's randomness.
+        seed: Of every clip's randomness.
         store: Folder of results, reused by the next call; None keeps nothing.
         reuse: `missing`, `never`, `always` or `only-cache`.
         device: `auto`, `cpu`, `cuda`, ...
@@ -64,12 +64,11 @@ def evaluate(
     Raises:
         InputError: Bad input.
     """
-    models = tuple(_model(one) for one in _several(model))
     data = resolve("dataset", dataset) if isinstance(dataset, str) else _tensors(_several(model), *cast(tuple[Any, ...], dataset))
     grid = Grid(
         dataset=data,
         split=split or default_split(data.create()),
-        models=models,
+        models=tuple(_model(one) for one in _several(model)),
         attacks=tuple(resolve("attack", text) for text in _several(attacks)),
         defenses=tuple(resolve_chain(text) for text in _several(defenses)),
         threats=resolve_threats(_several(threats)),
