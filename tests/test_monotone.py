@@ -15,7 +15,8 @@ from robustvideo.benchmark.evaluation.target import CountedTarget
 from robustvideo.benchmark.evaluation.threat import Pipeline
 from robustvideo.benchmark.models.build import build_model
 
-MODELS = ("tsm", pytest.param("x3d", marks=pytest.mark.slow), pytest.param("i3d", marks=pytest.mark.slow))
+OTHERS = ("gst", "i3d", "ircsn", "r2plus1d", "resnext3d", "slowfast", "tam", "timesformer", "tpn", "x3d")
+MODELS = ("tsm", *(pytest.param(name, marks=pytest.mark.slow) for name in OTHERS))
 COUNT = 6
 BRIEF = {"steps": 4, "queries": 40, "fit_clips": 6}
 WIDER = (0.5, 1, 4, 16)
