@@ -54,7 +54,7 @@ def markdown(found: CorruptionMetrics, baseline: str | None = None) -> str:
             mine = by_family.get(_place(row), {})
             count = f"{row['corruptions']}" + (f" ({row['missing']} cells missing)" if row["missing"] else "")
             shares = [_percent(row[name]) for name in SHARES] + [_percent(mine.get(family, float("nan"))) for family in families]
-            parts.append(line([safe(row["model"]), safe(row["defense"]), count, *shares, safe(row["flags"])]))
+            parts.append(line([safe(row["model"]), safe(row["defense"]), count, *shares, _flags(row["flags"])]))
     return "\n".join(parts) + "\n"
 
 
@@ -82,3 +82,13 @@ def _place(row: dict[Any, Any]) -> str:
 
 def _percent(share: float) -> str:
     return "-" if share != share else f"{100 * share:.1f}"
+
+
+def _flags(text: str) -> str:
+    """Flags that differ by corruption alone are counted; `corruption_models.csv` has them all."""
+    alike: dict[str, list[str]] = {}
+    for flag in text.split():
+        alike.setdefault(flag.partition(":")[0], []).append(flag)
+    return safe(
+        " ".join(f"{name}:{len(found)}-corruptions" if len(found) > 2 else " ".join(found) for name, found in alike.items())
+    )

@@ -12,9 +12,9 @@ import pytest
 from miniature import edited, packed, turned
 from PIL import Image
 from robustvideo.benchmark.core.errors import InputError
+from robustvideo.benchmark.core.integrity import ClipError
 from robustvideo.benchmark.data import video
 from robustvideo.benchmark.data.frame_folder import natural, template_pattern
-from robustvideo.benchmark.data.integrity import ClipError
 from robustvideo.benchmark.data.video import count_frames, read_frames
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "videos"

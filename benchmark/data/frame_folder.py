@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..core.errors import InputError
-from .integrity import ClipError
+from ..core.integrity import ClipError
 
 IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 """Suffixes of frames in a frame folder."""

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from ..core.errors import InputError
+from ..core.integrity import ClipError
 from ..core.interfaces import Batch, ClipRecord, InputSpec
 from . import sampling, transform, video
 from .frame_folder import Picker
-from .integrity import ClipError
 
 Reader = Callable[[ClipRecord, InputSpec], Tensor]
 """Makes a clip, uint8 (3, T, H, W), of a record."""

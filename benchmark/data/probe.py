@@ -7,8 +7,8 @@ import av
 from av.error import FFmpegError
 from av.video.stream import VideoStream
 
+from ..core.integrity import ClipError
 from ..core.interfaces import ClipRecord
-from .integrity import ClipError
 from .video import count_frames
 
 _PACKED = re.compile(rb"DivX\d+b\d+p")
