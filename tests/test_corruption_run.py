@@ -219,6 +219,12 @@ def test_corrupt_refuses_bad_input(record, tmp_path, monkeypatch, capsys):
     assert not out.exists()
 
 
+@pytest.mark.parametrize(("name", "shown"), [("jumble", "inverted"), ("imgaug", "severity table"), ("spatter", "drift")])
+def test_show_prints_the_severity_tables(name, shown, monkeypatch, capsys):
+    code, out, _ = vbench(monkeypatch, capsys, "show", name)
+    assert code == 0 and shown in out and "s5" in out
+
+
 def test_look_draws_five_severities(tmp_path, monkeypatch, capsys):
     out = tmp_path / "look.png"
     code, _, _ = vbench(monkeypatch, capsys, "look", "--corruption", "contrast", "--clip", 1, "--out", out)

@@ -46,6 +46,8 @@ def show(
         console.print(f"\nFile: {entry.path}", markup=False, highlight=False, soft_wrap=True)
         if entry.fields:
             console.print(_parameters(entry))
+        if entry.kind == "corruption":
+            console.print(_severities(entry))
         if entry.kind == "model" and entry.name in cards.models():
             print_card(wide_console(), entry.name)
 
@@ -77,3 +79,20 @@ def _parameters(entry: Entry) -> Table:
         kind = " | ".join(field.choices) or field.type.replace("None", "none")
         table.add_row(field.name, default, escape(kind), field.unit, escape(field.help))
     return table
+
+
+def _severities(entry: Entry) -> Table:
+    """The severity tables of a corruption and its temporal modes; these are code, so that its file is imported."""
+    made = entry.load()
+    flags = made.broken if isinstance(made.broken, dict) else {}
+    table = Table("severity table", "s1", "s2", "s3", "s4", "s5", "flag", box=None, pad_edge=False)
+    table.caption, table.caption_justify = f"temporal: {', '.join(made.modes)}; stage: {', '.join(made.stages)}", "left"
+    for name, settings in made.tables.items():
+        table.add_row(name, *(escape(_setting(one)) for one in settings), flags.get(name, ""))
+    return table
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, (tuple, list)):
+        return f"({', '.join(_setting(one) for one in value)})" if len(value) < 9 else f"{len(value)} numbers"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -105,6 +105,10 @@ class Entry:
         text = ",".join(f"{field.name}={field.format(values[field.name])}" for field in shown)
         return f"{self.name}:{text}" if text else self.name
 
+    def load(self) -> Any:
+        """The class, imported."""
+        return getattr(_import(self), self.attribute)
+
     def create(self, values: dict[str, Any]) -> Any:
         """Imports the file and builds the component.
 
@@ -112,7 +116,7 @@ class Entry:
             InputError: Another person's file fails; our own failures are bugs and keep their traceback.
         """
         try:
-            return getattr(_import(self), self.attribute)(**values)
+            return self.load()(**values)
         except (Exception, SystemExit) as error:
             if isinstance(error, InputError) or self.module.startswith(f"{ROOT_MODULE}."):
                 raise
