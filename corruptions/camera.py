@@ -98,8 +98,10 @@ class Translate(Pixels):
     }
     broken: ClassVar[Mapping[str, str]] = {"schiappa2023": "unordered"}
     modes: ClassVar[tuple[str, ...]] = ("iid", "static", "drift")
+    references: ClassVar[Mapping[str, str]] = {"schiappa2023": "static"}
 
     table: str = param("rose2022", help="severity table")
+    temporal: str = param("reference", help="iid, static or drift; reference: static in schiappa2023, else iid")
 
     def change(self, clips: Tensor, setting: Any, rng: ClipRandom, rate: float) -> Tensor:
         """Clips cut out at drawn places."""

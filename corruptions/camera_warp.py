@@ -71,7 +71,8 @@ def seen(clip: Tensor, shifts: Tensor, degrees: Tensor, zooms: Tensor) -> Tensor
 def enlarged(clip: Tensor, height: int, width: int) -> Tensor:
     """A clip uint8 (3, T, H, W) in a larger size, bilinear, rounded."""
     made = interpolate(clip.transpose(0, 1).float(), size=(height, width), mode="bilinear", align_corners=False)
-    return made.round_().to(torch.uint8).transpose(0, 1)
+    # Torch sums in another order on one thread than on two; weights of 1/16 make exact halves, which must not hang on that.
+    return made.add_(0.5 + 2**-10).floor_().clamp_(max=255).to(torch.uint8).transpose(0, 1)
 
 
 def window(clip: Tensor, corners: list[list[int]], height: int, width: int, border: str) -> Tensor:

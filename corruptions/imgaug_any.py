@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from threading import Lock
 from typing import Any, ClassVar
 
 import cv2
@@ -22,6 +23,9 @@ from ..benchmark.core.storage import from_frames, to_frames
 
 GRADED = "imgcorruptlike."
 """Start of the names whose augmenters have the five severities of ImageNet-C."""
+
+
+_ALONE = Lock()
 
 
 @register("corruption", "imgaug")
@@ -87,12 +91,13 @@ def _resized(frame: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
 
 @contextmanager
 def _kept_numpy_state() -> Iterator[None]:
-    """The library seeds itself from numpy's global state when it is first used."""
-    state = np.random.get_state()
-    try:
-        yield
-    finally:
-        np.random.set_state(state)
+    """The library seeds itself from numpy's global state, which belongs to all threads: one clip at a time."""
+    with _ALONE:
+        state = np.random.get_state()
+        try:
+            yield
+        finally:
+            np.random.set_state(state)
 
 
 def _augmenter(name: str, severity: int) -> Any:

@@ -137,9 +137,10 @@ class Fog(Pixels):
     (diamond-square, roughness divided by the setting's second number from level to level), of which the frame sees the upper
     left corner.
 
-    P has 256 pixels a side (tiny-64: 64), or the next power of two where the frame is larger (the original fails). Yi et al. draw
-    one fractal per clip: `table=yi2021,temporal=static`. drift: the fog slides to the left or to the right by
-    0.5 % of the frame's width per 1/25 s, wrapping around, while every draw of the fractal goes up and down within 20 s.
+    P has 256 pixels a side (tiny-64: 64; imagecorruptions: no least), or the next power of two where the frame is larger (the
+    original fails). Yi et al. draw one fractal per clip, which is the reference's mode of their table. drift: the fog slides to
+    the left or to the right by 0.5 % of the frame's width per 1/25 s, wrapping around, while every draw of the fractal goes up
+    and down within 20 s.
 
     Source: Hendrycks and Dietterich 2019, ImageNet-C and Tiny-ImageNet-C; Yi et al. 2021, Mini Kinetics-C.
     """
@@ -147,14 +148,18 @@ class Fog(Pixels):
     tables: ClassVar[Mapping[str, Sequence[Any]]] = {
         "imagenet-c-224": ((1.5, 2.0), (2.0, 2.0), (2.5, 1.7), (2.5, 1.5), (3.0, 1.4)),
         "yi2021": ((1.5, 2.0), (2.0, 2.0), (2.5, 1.7), (2.5, 1.5), (3.0, 1.4)),
+        "imagecorruptions": ((1.5, 2.0), (2.0, 2.0), (2.5, 1.7), (2.5, 1.5), (3.0, 1.4)),
         "tiny-64": ((0.4, 3.0), (0.7, 3.0), (1.0, 2.5), (1.5, 2.0), (2.0, 1.75)),
     }
     modes: ClassVar[tuple[str, ...]] = ("iid", "static", "drift")
+    references: ClassVar[Mapping[str, str]] = {"yi2021": "static"}
+
+    temporal: str = param("reference", help="iid, static or drift; reference: static in yi2021, else iid")
 
     def change(self, clips: Tensor, setting: Any, rng: ClipRandom, rate: float) -> Tensor:
         """See the class."""
         frames, height, width = clips.shape[2:]
-        size = max(64 if self.table == "tiny-64" else 256, 1 << (max(height, width) - 1).bit_length())
+        size = max({"tiny-64": 64, "imagecorruptions": 1}.get(self.table, 256), 1 << (max(height, width) - 1).bit_length())
         weight, decay = setting
 
         def layers(stream: ClipRandom) -> Iterator[Tensor]:
@@ -192,6 +197,13 @@ class Spatter(Pixels):
 
     tables: ClassVar[Mapping[str, Sequence[Any]]] = {
         "imagenet-c-224": (
+            (0.65, 0.3, 4, 0.69, 0.6, "water"),
+            (0.65, 0.3, 3, 0.68, 0.6, "water"),
+            (0.65, 0.3, 2, 0.68, 0.5, "water"),
+            (0.65, 0.3, 1, 0.65, 1.5, "mud"),
+            (0.67, 0.4, 1, 0.65, 1.5, "mud"),
+        ),
+        "imagecorruptions": (
             (0.65, 0.3, 4, 0.69, 0.6, "water"),
             (0.65, 0.3, 3, 0.68, 0.6, "water"),
             (0.65, 0.3, 2, 0.68, 0.5, "water"),

@@ -48,11 +48,16 @@ def markdown(found: CorruptionMetrics, baseline: str | None = None) -> str:
     for _, rows in found.models.groupby(CLIPS, dropna=False):
         first, families = rows.iloc[0], sorted(found.families["family"].unique())
         head = ["model", "defense", "corruptions", *HEADS, *families, "flags"]
-        parts.append(f"\n## {safe(first['dataset'])}, {safe(first['split'])} split, seed {first['seed']}\n")
+        which = "all clips" if first["limit"] is None or first["limit"] != first["limit"] else f"first {first['limit']:.0f} clips"
+        manifest = safe(first["manifest_sha256"])[:8]
+        place = f"{safe(first['dataset'])}, {safe(first['split'])} split, {which}, manifest {manifest}, seed {first['seed']}"
+        parts.append(f"\n## {place}\n")
         parts += [line(head), line(["---"] * len(head))]
         for row in sorted(rows.to_dict("records"), key=lambda row: -row["mpc"] if row["mpc"] == row["mpc"] else 1.0):
             mine = by_family.get(_place(row), {})
-            count = f"{row['corruptions']}" + (f" ({row['missing']} cells missing)" if row["missing"] else "")
+            had = row["corruptions"] + row["left_out"]
+            count = f"{row['corruptions']}" + (f" of {had}" if row["left_out"] else "")
+            count += f" ({row['missing']} cells missing)" if row["missing"] else ""
             shares = [_percent(row[name]) for name in SHARES] + [_percent(mine.get(family, float("nan"))) for family in families]
             parts.append(line([safe(row["model"]), safe(row["defense"]), count, *shares, _flags(row["flags"])]))
     return "\n".join(parts) + "\n"

@@ -65,23 +65,34 @@ def corruption_metrics(cells: pd.DataFrame, baseline: str | None = None) -> Corr
             one mCE is NaN, for in video there is no agreed one.
 
     Raises:
-        InputError: The baseline, or one of its cells, is not in the table.
+        InputError: The baseline, or one of its cells, is in none of the sets of clips; where one of several lacks it, its rows
+            have the flag `no-baseline`.
     """
     models: Table = []
     corruptions: Table = []
     families: Table = []
-    for rows in _comparable(cells):
+    lacking: list[InputError] = []
+    groups = list(_comparable(cells))
+    for rows in groups:
         common = sorted(set.intersection(*(set(row.scores) for row in rows)))
-        base = None if baseline is None else _baseline(rows, common, baseline)
+        try:
+            base = None if baseline is None else _baseline(rows, common, baseline)
+        except InputError as error:
+            base = None
+            lacking.append(error)
         for row in rows:
             if base is not None:
                 row.divide(base)
+            elif baseline is not None:
+                row.flags += " no-baseline"
             models.append(_model(row, common))
             corruptions += [row.place | scores | {"common": name in common} for name, scores in row.scores.items()]
             by_family: dict[str, Table] = {}
             for name in common:
                 by_family.setdefault(row.scores[name]["family"], []).append(row.scores[name])
             families += [row.place | {"family": family} | _means(scores) for family, scores in sorted(by_family.items())]
+    if lacking and len(lacking) == len(groups):
+        raise lacking[0]
     return CorruptionMetrics(
         pd.DataFrame(models, columns=pd.Index([*PLACE, *_MODEL])),
         pd.DataFrame(corruptions, columns=pd.Index([*PLACE, "corruption", "family", "common", "missing", *SCORES])),

@@ -13,10 +13,10 @@ import torch
 from robustvideo.benchmark.cli.main import main
 from robustvideo.benchmark.core import registry
 from robustvideo.benchmark.core.errors import InputError
-from robustvideo.benchmark.core.interfaces import InputSpec
+from robustvideo.benchmark.core.interfaces import ClipRecord, InputSpec
 from robustvideo.benchmark.core.rng import ClipRandom
 from robustvideo.benchmark.data.corrupted import Corrupted
-from robustvideo.benchmark.data.loader import read_clip
+from robustvideo.benchmark.data.loader import load, read_clip
 from robustvideo.benchmark.data.shapes import Shapes
 from robustvideo.benchmark.evaluation.api import evaluate
 from robustvideo.benchmark.evaluation.request import Request, severities
@@ -38,6 +38,72 @@ def vbench(monkeypatch, capsys, *words):
 def how(text, severity=3, **other):
     component = registry.resolve("corruption", text)
     return Corrupted(component.create(), severity, component.text, **other)
+
+
+PARITY = """
+import torch
+from robustvideo.benchmark import InputSpec, Model
+from torch import nn
+
+
+class Even(nn.Module):
+    def __init__(self, steady):
+        super().__init__()
+        self.steady = steady
+
+    def forward(self, clips):
+        level = clips[:, 0, 3].mean(dim=(1, 2))
+        even = (level * 255 / 5).round() % 2 if not self.steady else torch.zeros(len(clips))
+        return torch.stack([even, 1 - even], dim=1)
+
+
+def build():
+    return Model(Even(False), InputSpec(frames=8, size=32, short_side=32, mean=(0, 0, 0), std=(1, 1, 1)), 2)
+
+
+def steady():
+    return Model(Even(True), InputSpec(frames=8, size=32, short_side=32, mean=(0, 0, 0), std=(1, 1, 1)), 2)
+"""
+
+MINE = """
+from dataclasses import dataclass
+from robustvideo.benchmark.core.corruption import Corruption, Pixels
+
+
+@dataclass(frozen=True)
+class Fine(Pixels):
+    tables = {"imagenet-c-224": (1, 2, 3, 4, 5)}
+
+    def change(self, clips, setting, rng, rate):
+        return clips.mul_(0)
+
+
+class Wrong(Fine):
+    def change(self, clips, setting, rng, rate):
+        return clips.float()
+
+
+class Four(Fine):
+    tables = {"imagenet-c-224": (1, 2, 3, 4)}
+
+
+class Bare(Corruption):
+    tables = {"imagenet-c-224": (1, 2, 3, 4, 5)}
+
+    def change(self, clips, setting, rng, rate):
+        return clips
+"""
+
+
+def long_clip(folder):
+    """Forty grey frames, each brighter than the one before, as pictures in a folder."""
+    import cv2
+
+    (folder / "clip").mkdir(parents=True, exist_ok=True)
+    for number in range(40):
+        level = np.full((32, 32, 3), 5 * number + 20, dtype=np.uint8)
+        cv2.imwrite(str(folder / "clip" / f"{number:03d}.png"), level)
+    return ClipRecord("long", folder / "clip", 0, "long")
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +146,67 @@ def test_a_corruption_behind_a_defence_and_with_shifts():
     table = evaluate("tsm", defenses="shuffle", corruptions="gaussian_noise", severities=[5], shifts=2, limit=4)
     assert len(table) == 4 and (table["status"] == "ok").all()
     assert table["flips"].between(0, 1).all()
-    steady = evaluate("tsm", limit=4, shifts=1)
-    assert steady["flips"].tolist() == [0.0]
+
+
+def test_a_later_moment_shows_every_frame_later(tmp_path):
+    """Of the same sampling, not of a shorter clip; beyond the end the last frame stands."""
+    record = long_clip(tmp_path)
+    for sampler in ("uniform", "dense", "linspace"):
+        spec = InputSpec(frames=8, size=32, short_side=32, sampler=sampler, interval=2)
+        order = [int(level) for level in read_clip(record, replace(spec, frames=40, sampler="linspace"))[0, :, 16, 16]]
+        shown = [[order.index(int(level)) for level in read_clip(record, spec, moment)[0, :, 16, 16]] for moment in (0, 1, 3)]
+        assert shown[1] == [min(index + 1, 39) for index in shown[0]]
+        assert shown[2] == [min(index + 3, 39) for index in shown[0]]
+        recoded = Corrupted(how("contrast:stage=file").corruption, 1, "", moment=3).read(record, spec)
+        plain = Corrupted(how("contrast:size=32").corruption, 1, "").frames(read_clip(record, spec, 3)[None], ["a"], spec)[0]
+        assert torch.equal(recoded, plain)
+
+
+def test_flips_are_changes_of_the_decision_from_moment_to_moment(tmp_path):
+    """A model that says whether the frame number is even changes its mind at every shift."""
+    (tmp_path / "videos" / "a").mkdir(parents=True)
+    (tmp_path / "videos" / "b").mkdir()
+    for label in "ab":
+        long_clip(tmp_path / "videos" / label)
+    (tmp_path / "model.py").write_text(PARITY)
+    data = f"folder:root={tmp_path / 'videos'}"
+    for name, share in (("build", 1.0), ("steady", 0.0)):
+        table = evaluate(f"{tmp_path / 'model.py'}:{name}", data, corruptions="contrast:stage=file", severities=3, shifts=4)
+        assert table["flips"].tolist() == [share, share], table["error"].tolist()
+
+
+def test_drift_goes_on_between_sampled_frames(tmp_path):
+    """What happens in a second of video happens, however few of its frames are looked at."""
+    record = long_clip(tmp_path)
+    dense, sparse = (InputSpec(frames=frames, size=32, short_side=32, sampler="linspace") for frames in (40, 14))
+    for spec in ("fog:temporal=drift,stage=file", "contrast:stage=file,storage=mp4v"):
+        whole, few = how(spec, 5).read(record, dense), how(spec, 5).read(record, sparse)
+        assert torch.equal(whole[:, [index * 39 // 13 for index in range(14)]], few)
+
+
+@pytest.mark.parametrize("spec", ["imgaug:imgcorruptlike.Fog", "gaussian_noise", "glass_blur", "h265_crf", "packet_loss"])
+def test_files_are_corrupted_alike_on_any_number_of_threads(spec):
+    records, corrupted = Shapes().records("test")[:8], how(f"{spec}:stage=file" if ":" not in spec else f"{spec},stage=file", 5)
+    one, many = (torch.cat([batch.clips for batch, _ in load(records, SPEC, 4, workers, corrupted.read)]) for workers in (1, 4))
+    assert torch.equal(one, many)
+
+
+def test_models_that_differ_in_weights_have_tables_of_their_own(tmp_path, monkeypatch, capsys):
+    words = ("--corruption", "contrast", "--severity", "1", "--store", tmp_path)
+    code, out, _ = vbench(monkeypatch, capsys, "run", *CLIPS, "--model", "tsm:weights=random-1", *words)
+    assert code == 0 and out.count("top-1 % under corruption") == 2
+
+
+def test_another_person_s_corruption_has_the_base_s_parameters_and_is_checked(tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    fine = registry.resolve("corruption", f"{tmp_path / 'mine.py'}:Fine:stage=file,storage=jpeg80")
+    assert "stage=file" in fine.text and fine.create().storage == "jpeg80"
+    table = evaluate("tsm", corruptions=[f"{tmp_path / 'mine.py'}:{name}" for name in ("Wrong", "Fine")], severities=[1], limit=2)
+    assert table["status"].tolist() == ["ok", "ok", "error"] or table["status"].tolist() == ["ok", "error", "ok"]
+    assert "it must give uint8" in " ".join(table["error"])
+    for name, said in (("Four", "has not five settings"), ("Bare", "is no Pixels, Timeline or Stream")):
+        with pytest.raises(InputError, match=said):
+            evaluate("tsm", corruptions=f"{tmp_path / 'mine.py'}:{name}", severities=[1], limit=2)
 
 
 def test_a_cell_that_fails_is_a_row(monkeypatch):
@@ -211,7 +336,7 @@ def test_corrupt_refuses_bad_input(record, tmp_path, monkeypatch, capsys):
     damaged = tmp_path / "damaged.mp4"
     damaged.write_bytes(Path(record.path).read_bytes()[:700])
     out = tmp_path / "out.mp4"
-    assert "there is no such file" in refused(tmp_path / "none.mp4", out)
+    assert "there is no file" in refused(tmp_path / "none.mp4", out)
     assert "cannot be decoded" in refused(damaged, out)
     assert "does not end in .mp4" in refused(record.path, tmp_path / "out.avi")
     assert "is the input" in refused(damaged, damaged)

@@ -32,6 +32,8 @@ def corrupt(
         raise InputError("output", f"{output} does not end in .mp4", "that is what is written")
     if output.exists() and (output.is_dir() or input.exists() and output.samefile(input)):
         raise InputError("output", f"{output} is {'a folder' if output.is_dir() else 'the input'}", "name another file")
+    if not input.is_file():
+        raise InputError("input", f"there is no file {input}", "name a video file")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -21,12 +21,13 @@ def corrupted(table: pd.DataFrame) -> list[Table]:
     names = {column: short_names(table[column].tolist()) for column in ("model", "defense", "corruption")}
     means = corruption_metrics(table).models.to_dict("records")
     made = []
-    for key, mine in rows.groupby(["model", "defense"], sort=False):
-        model, defense = cast(tuple[str, str], key)
-        clean = table[(table["kind"] == "clean") & (table["model"] == model) & (table["defense"] == defense)]
+    for key, mine in rows.groupby(["model", "weights_sha256", "defense"], sort=False):
+        model, weights, defense = cast(tuple[str, str, str], key)
+        same = (table["model"] == model) & (table["weights_sha256"] == weights) & (table["defense"] == defense)
+        clean = table[same & (table["kind"] == "clean")]
         under = "" if defense == "none" else " behind " + names["defense"][defense]
         said = "".join(f"; clean {100 * top1:.1f} %" for top1 in clean["top1"].tolist() if top1 == top1)
-        found = next(row for row in means if (row["model"], row["defense"]) == key)
+        found = next(row for row in means if (row["model"], row["weights_sha256"], row["defense"]) == key)
         made.append(
             _one(pd.DataFrame(mine), _mean(found), names["model"][model] + f"{under}, top-1 % under corruption{said}", names)
         )

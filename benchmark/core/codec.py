@@ -91,6 +91,14 @@ def _quiet(encoder: str) -> dict[str, str]:
     return {"x265-params": "log-level=none:pools=1:frame-threads=1"} if encoder == "libx265" else {}
 
 
+def _block(encoding: Encoding, width: int, height: int) -> dict[str, str]:
+    """Coding blocks below the size of the frame: of a frame that is a single one x265 makes other bytes every time."""
+    if encoding.encoder != "libx265" or max(width, height) > 64:
+        return {}
+    quiet = encoding.options["x265-params"]
+    return {"x265-params": f"{quiet}:ctu={32 if max(width, height) > 32 else 16}"}
+
+
 def encode(frames: NDArray[np.uint8], encoding: Encoding, rate: float = RATE, layout: str = "rgb24") -> list[Coded]:
     """Frames as a stream of packets, headers inside (Annex B for H.264 and H.265).
 
@@ -144,7 +152,11 @@ def decode(packets: Iterable[Coded], decoder: str, shape: Sequence[int], layout:
     known = sorted(time for time in shown if 0 <= time < total)
     for number, time in enumerate(known):
         start, stop = time if number else 0, known[number + 1] if number + 1 < len(known) else total
-        picture = reformatter.reformat(shown[time], format=layout, interpolation=Interpolation.BICUBIC).to_ndarray()
+        try:
+            picture = reformatter.reformat(shown[time], format=layout, interpolation=Interpolation.BICUBIC).to_ndarray()
+        except FFmpegError:  # a damaged header may name a format that nothing can be made of
+            made[start:stop] = made[start - 1] if start else made[start]
+            continue
         made[start:stop, : picture.shape[0], : picture.shape[1]] = picture
         made[start:stop, picture.shape[0] :] = made[start:stop, picture.shape[0] - 1 : picture.shape[0]]
         made[start:stop, :, picture.shape[1] :] = made[start:stop, :, picture.shape[1] - 1 : picture.shape[1]]
@@ -207,7 +219,7 @@ def configure(context: VideoCodecContext, encoding: Encoding, width: int, height
     context.width, context.height, context.pix_fmt = width, height, "yuv420p"
     context.framerate, context.time_base = rate, 1 / rate
     context.thread_count = 1
-    context.options = dict(encoding.options)
+    context.options = dict(encoding.options) | _block(encoding, width, height)
 
 
 def packets_of(context: VideoCodecContext, encoding: Encoding, pictures: Iterable[VideoFrame], owner: str) -> list[Coded]:

@@ -33,7 +33,8 @@ class Corruption(ABC):
         version: Goes up when the same parameters give other pixels.
         tables: The five settings, severity 1 to 5, of each severity table that the corruption is published in.
         broken: Tables whose published severities do not do what they say, and why, in one word such as `inverted`.
-        modes: Temporal modes that it has; the reference's is the field's default.
+        modes: Temporal modes that it has; the first is the default unless the field says otherwise.
+        references: Tables whose authors use another mode: what `temporal=reference` stands for there, elsewhere for the first.
         stages: Where it can act.
         smallest: Shortest side of a frame that it works on, pixels.
         fewest: Frames of a clip that it works on.
@@ -44,6 +45,7 @@ class Corruption(ABC):
     tables: ClassVar[Mapping[str, Sequence[Any]]]
     broken: ClassVar[Mapping[str, str]] = {}
     modes: ClassVar[tuple[str, ...]] = ("iid", "static")
+    references: ClassVar[Mapping[str, str]] = {}
     stages: ClassVar[tuple[str, ...]] = ("frames", "file")
     smallest: ClassVar[int] = 1
     fewest: ClassVar[int] = 1
@@ -51,12 +53,19 @@ class Corruption(ABC):
 
     table: str = param("imagenet-c-224", help="severity table")
     temporal: str = param("iid", help="iid: drawn for every frame; static: once per clip; drift: moves with time")
-    stage: str = param("frames", help="frames: the sampled frames at `size`; file: the source, at its own size and length")
+    stage: str = param(
+        "frames", help="frames: the sampled frames at `size`, as if 25 a second; file: the source as it is"
+    )
     size: int | None = param(None, help="side of the square that `frames` are brought to, pixels; none: the table's", low=8)
     storage: str = param("none", help="how frames are stored after it: none, jpeg80, jpeg85 or mp4v")
     truncate: bool = param(True, help="cut to whole grey levels, as the references do, instead of rounding")
 
     def __post_init__(self) -> None:
+        if self.temporal == "reference":
+            object.__setattr__(self, "temporal", self.references.get(self.table, self.modes[0]))
+        short = [table for table, settings in self.tables.items() if len(settings) != len(SEVERITIES)]
+        if short:
+            raise InputError(f"{self.owner}: tables", f"{short[0]} has not five settings", "one per severity")
         for field, known in (
             ("table", tuple(self.tables)),
             ("temporal", self.modes),
@@ -70,7 +79,8 @@ class Corruption(ABC):
     @property
     def owner(self) -> str:
         """Its name in messages."""
-        return f"corruption {self.registered[1]}"
+        _, name = getattr(self, "registered", ("", type(self).__name__))
+        return f"corruption {name}"
 
     @property
     def canonical(self) -> int:
@@ -104,7 +114,11 @@ class Corruption(ABC):
         """
         setting = self.setting(severity)
         self.check(clips.shape[2], min(clips.shape[3:]))
-        return stored(self.change(clips, setting, rng, rate), self.storage, rate)
+        made = self.change(clips, setting, rng, rate)
+        if made.dtype != torch.uint8 or made.shape != clips.shape:
+            what = f"change gave {made.dtype} {tuple(made.shape)}"
+            raise InputError(self.owner, what, f"it must give uint8 {tuple(clips.shape)}, see CONTRIBUTING.md")
+        return stored(made, self.storage, rate)
 
     def check(self, frames: int, side: int) -> None:
         """Refuses clips of fewer frames or smaller frames than it works on.

@@ -67,7 +67,7 @@ def most_pixels(width: int, height: int) -> dict[str, str]:
 
 
 def surviving_frames(name: str, container: InputContainer) -> Iterator[VideoFrame]:
-    """What still decodes of a video that was damaged on purpose, in decode order; frames of another size than the first fall out.
+    """What still decodes of a video that was damaged on purpose, in decode order; frames of another size than declared fall out.
 
     Args:
         name: The video, for the message.
@@ -82,7 +82,8 @@ def surviving_frames(name: str, container: InputContainer) -> Iterator[VideoFram
     context.thread_count = 1
     if context.width and context.height:
         context.options = most_pixels(context.width, context.height)
-    size, packets = None, container.demux(stream)
+    size = (context.width, context.height) if context.width and context.height else None
+    packets = container.demux(stream)
     while True:
         try:
             packet = next(packets, None)

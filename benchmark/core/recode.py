@@ -12,7 +12,7 @@ from av.error import FFmpegError
 from av.filter import Graph
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from .codec import RATE, Coded, Encoding, configure, created, frame_rate, packets_of, to_packet
 from .integrity import ClipError, check_end, video_stream, whole_frames
@@ -76,7 +76,7 @@ def reencode(path: Path, encoding: Encoding, damage: Callable[[list[Coded]], lis
         context = track.codec_context
         assert isinstance(context, VideoCodecContext)
         configure(context, encoding, first.width, first.height, rate)
-        context.colorspace, context.color_range = first.colorspace, first.color_range
+        context.colorspace, context.color_range = first.colorspace, ColorRange.MPEG
         for packet in damage(packets_of(context, encoding, _chained(first, pictures), str(path))):
             plain = to_packet(packet)
             plain.stream, plain.time_base = track, 1 / rate
@@ -104,7 +104,8 @@ def _even(path: Path, frames: Iterator[VideoFrame]) -> Iterator[VideoFrame]:
             pulled = graph.pull()
             assert isinstance(pulled, VideoFrame)
             frame = pulled
-        yield reformatter.reformat(frame, format="yuv420p", interpolation=Interpolation.BICUBIC)
+        # Not every codec can say that its levels are full; players would stretch them.
+        yield reformatter.reformat(frame, format="yuv420p", interpolation=Interpolation.BICUBIC, dst_color_range=ColorRange.MPEG)
 
 
 def _geometry(frame: VideoFrame) -> Graph | None:

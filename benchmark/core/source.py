@@ -58,9 +58,19 @@ def _class(name: str, path: Path) -> tuple[ast.ClassDef, Path] | None:
     for item in tree(path).body:
         if isinstance(item, ast.ClassDef) and item.name == name:
             return item, path
-        if isinstance(item, ast.ImportFrom) and item.level and item.module and name in {one.name for one in item.names}:
-            return _class(name, path.parents[item.level - 1] / f"{item.module.replace('.', '/')}.py")
+        if isinstance(item, ast.ImportFrom) and item.module and name in {one.name for one in item.names}:
+            place = _place(item, path)
+            return _class(name, place) if place and place.is_file() else None
     return None
+
+
+def _place(item: ast.ImportFrom, path: Path) -> Path | None:
+    """The file that an import of this package names, from inside it or from another's file."""
+    module = item.module or ""
+    if item.level:
+        return path.parents[item.level - 1] / f"{module.replace('.', '/')}.py"
+    own = __name__.removesuffix("benchmark.core.source")
+    return Path(__file__).parents[2] / f"{module.removeprefix(own).replace('.', '/')}.py" if module.startswith(own) else None
 
 
 def _is_param(item: ast.stmt) -> bool:

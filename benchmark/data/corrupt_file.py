@@ -7,16 +7,15 @@ from pathlib import Path
 
 import av
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from ..core.corruption import Stream, Timeline, mean_frame
+from ..core.corruption import Stream, Timeline
 from ..core.errors import InputError
 from ..core.storage import from_frames, stored, to_frames
 from . import video
-from .corrupted import Corrupted
+from .corrupted import Corrupted, shown
 
-LARGEST = 1 << 30
+LARGEST = 1 << 28
 """Bytes of decoded RGB that are held in memory."""
 
 QUALITY = {"crf": "12", "preset": "medium"}
@@ -51,8 +50,7 @@ def corrupt_file(source: Path, how: Corrupted, tick: Callable[[int, int], None] 
     elif isinstance(corruption, Timeline):
         corruption.check(clip.shape[1], min(clip.shape[2:]))
         order = corruption.order(clip.shape[1], rates[0], setting, random)
-        ordered = torch.stack([mean_frame(clip, frames, corruption.truncate) for frames in order], dim=1)
-        made = stored(ordered[None], corruption.storage, rates[0])[0]
+        made = stored(shown(clip, order, corruption.truncate)[None], corruption.storage, rates[0])[0]
     else:
         made = corruption.apply(clip[None], how.severity, random, rates[0])[0]
     return _mp4(to_frames(made), rates[0], tick)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from ..core.interfaces import ClipRecord, InputSpec
 from ..core.rng import ClipRandom
 from ..core.storage import from_frames, stored
 from . import sampling, transform, video
-from .loader import picker, span
+from .loader import later, span
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Corrupted:
         severity: 1 to 5.
         text: Its canonical text, which the clips' streams are made of.
         seed: Seed.
-        moment: Frames by which the clips start later; a corruption that is drawn for every frame is drawn anew.
+        moment: Frames by which every sampled frame lies later; what is drawn for every frame is then drawn anew.
     """
 
     corruption: Corruption
@@ -56,46 +57,57 @@ class Corrupted:
             ClipError: The video cannot be decoded, before the corruption or after it.
             InputError: The corruption does not work on this video.
         """
-        random = self.streams([record.id])
-        if isinstance(self.corruption, Timeline):
-            clip, rate = self._reordered(self.corruption, record, spec, random)
+        corruption, random = self.corruption, self.streams([record.id])
+        if isinstance(corruption, Stream):
+            source = corruption.recode(record.path, corruption.setting(self.severity), random)
         else:
-            clip, rate = self._recoded(record, spec, random)
-        if isinstance(self.corruption, Pixels):
-            clip = self.corruption.apply(clip[None], self.severity, random, rate)[0]
+            source = record.path
+        seen, order, rate = self._frames(source, record, spec, random)
+        if isinstance(corruption, Pixels):
+            seen = corruption.apply(seen[None], self.severity, random, rate)[0]
         else:
-            clip = stored(clip[None], self.corruption.storage, rate)[0]
-        return transform.to_input(clip.permute(1, 2, 3, 0).contiguous().numpy(), spec)
+            seen = stored(shown(seen, order, corruption.truncate)[None], corruption.storage, rate)[0]
+        if self._whole:
+            total = seen.shape[1]
+            seen = seen[:, later(sampling.indices(total, spec, rate), self.moment, total)]
+        return transform.to_input(seen.permute(1, 2, 3, 0).contiguous().numpy(), spec)
 
-    def _reordered(self, timeline: Timeline, record: ClipRecord, spec: InputSpec, random: ClipRandom) -> tuple[Tensor, float]:
-        shown: list[Sequence[int]] = []
+    @property
+    def _whole(self) -> bool:
+        """Whether frames depend on those between them, so that all are needed and sampling comes last."""
+        return self.corruption.storage == "mp4v" or self.corruption.temporal == "drift"
+
+    def _frames(
+        self, source: Path | bytes, record: ClipRecord, spec: InputSpec, random: ClipRandom
+    ) -> tuple[Tensor, list[Sequence[int]], float]:
+        """Frames of the source as a clip, which of them each new frame shows, and the frame rate."""
+        order: list[Sequence[int]] = []
         rates: list[float] = []
 
         def pick(total: int, rate: float) -> list[int]:
             start, stop = span(record, total)
-            timeline.check(stop - start, timeline.smallest)
-            order = timeline.order(stop - start, rate, timeline.setting(self.severity), random)
-            shown.extend(order[index] for index in sampling.indices(len(order), spec, rate))
             rates.append(rate or 25.0)
-            return [start + index for frames in shown for index in frames]
+            new = self._order(stop - start, rate, random)
+            if not self._whole:
+                new = [new[index] for index in later(sampling.indices(len(new), spec, rate), self.moment, len(new))]
+            wanted = sorted({index for frames in new for index in frames})
+            place = {index: number for number, index in enumerate(wanted)}
+            order.extend([place[index] for index in frames] for frames in new)
+            return [start + index for index in wanted]
 
-        clip = from_frames(video.read_frames(record.path, pick, record.template))
-        made, first = [], 0
-        for frames in shown:
-            made.append(mean_frame(clip[:, first : first + len(frames)], range(len(frames)), timeline.truncate))
-            first += len(frames)
-        return torch.stack(made, dim=1), rates[0]
+        clip = from_frames(video.read_frames(source, pick, record.template))
+        if isinstance(self.corruption, Pixels):
+            clip = clip[:, [frames[0] for frames in order]]
+        return clip, order, rates[0]
 
-    def _recoded(self, record: ClipRecord, spec: InputSpec, random: ClipRandom) -> tuple[Tensor, float]:
-        rates: list[float] = []
-        pick = picker(record, spec)
+    def _order(self, total: int, rate: float, random: ClipRandom) -> list[Sequence[int]]:
+        """For each frame of the new video, those of the source that it shows."""
+        if not isinstance(self.corruption, Timeline):
+            return [[index] for index in range(total)]
+        self.corruption.check(total, self.corruption.smallest)
+        return self.corruption.order(total, rate, self.corruption.setting(self.severity), random)
 
-        def picked(total: int, rate: float) -> Sequence[int]:
-            rates.append(rate or 25.0)
-            return pick(total, rate)
 
-        if isinstance(self.corruption, Stream):
-            source = self.corruption.recode(record.path, self.corruption.setting(self.severity), random)
-        else:
-            source = record.path
-        return from_frames(video.read_frames(source, picked, record.template)), rates[0]
+def shown(clip: Tensor, order: Sequence[Sequence[int]], truncate: bool) -> Tensor:
+    """Frames of a clip (3, T, H, W) in another order, each the mean of those that it shows."""
+    return torch.stack([mean_frame(clip, frames, truncate) for frames in order], dim=1)

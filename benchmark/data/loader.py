@@ -27,8 +27,13 @@ class Failure(NamedTuple):
     reason: str
 
 
-def read_clip(record: ClipRecord, spec: InputSpec) -> Tensor:
+def read_clip(record: ClipRecord, spec: InputSpec, moment: int = 0) -> Tensor:
     """One clip as a model takes it: decoded, sampled, resized, cropped.
+
+    Args:
+        record: Which.
+        spec: The model's input.
+        moment: Frames by which every sampled frame lies later; beyond the clip's end stands its last frame.
 
     Returns:
         uint8 (3, T, H, W), RGB.
@@ -37,17 +42,22 @@ def read_clip(record: ClipRecord, spec: InputSpec) -> Tensor:
         ClipError: The video is missing, damaged or empty, or ends before the record's first frame.
         InputError: The input spec is wrong.
     """
-    return transform.to_input(video.read_frames(record.path, picker(record, spec), record.template), spec)
+    return transform.to_input(video.read_frames(record.path, picker(record, spec, moment), record.template), spec)
 
 
-def picker(record: ClipRecord, spec: InputSpec) -> Picker:
+def picker(record: ClipRecord, spec: InputSpec, moment: int = 0) -> Picker:
     """What chooses the record's frames of a video, for `video.read_frames`."""
 
     def pick(total: int, rate: float) -> list[int]:
         start, stop = span(record, total)
-        return [start + index for index in sampling.indices(stop - start, spec, rate)]
+        return [start + index for index in later(sampling.indices(stop - start, spec, rate), moment, stop - start)]
 
     return pick
+
+
+def later(indices: Sequence[int], moment: int, total: int) -> list[int]:
+    """Frames `moment` later each, of a video of `total` frames that stands still after its end."""
+    return [min(index + moment, total - 1) for index in indices]
 
 
 def span(record: ClipRecord, total: int) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from ..models.build import state_sha256
 from ..models.published import resolve_model
 from .bench import Bench
 from .grid import Grid, resolve_chain, resolve_threats
+from .request import severities as numbers
 from .run import run_grid
 from .store import REUSE, Reuse, Store
 from .tables import cells_table, write_tables
@@ -32,7 +33,7 @@ def evaluate(
     *,
     threats: str | Sequence[str] = (),
     corruptions: str | Sequence[str] = (),
-    severities: Sequence[int] = (1, 2, 3, 4, 5),
+    severities: str | int | Sequence[int] = "1-5",
     shifts: int = 0,
     split: str | None = None,
     limit: int | None = None,
@@ -51,7 +52,7 @@ def evaluate(
         defenses: Specs or chains; no defence is always measured.
         threats: For defended rows, by default oblivious and adaptive; the adaptive one is always made.
         corruptions: Specs or patterns, such as `fog` or `noise/*`; not together with attacks.
-        severities: Of each corruption.
+        severities: Of each corruption: `3`, `1-5`, or numbers.
         shifts: How often clips without an attack are judged again, each time one frame later.
         split: Split of the data set; None: the one that it is tested on.
         limit: First N clips of a fixed class-balanced order.
@@ -75,7 +76,7 @@ def evaluate(
         limit=limit,
         seed=seed,
         corruptions=tuple(one for text in _several(corruptions) for one in matching("corruption", text)),
-        severities=tuple(severities),
+        severities=numbers(severities),
         shifts=shifts,
     )
     with tempfile.TemporaryDirectory() as scratch:

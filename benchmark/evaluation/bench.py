@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..core.attack import Attack
-from ..core.corruption import Corruption
+from ..core.corruption import Corruption, Pixels, Stream, Timeline
 from ..core.errors import InputError
 from ..core.files import sha256
 from ..core.interfaces import Batch, ClipRecord, Dataset, Defense, Model
@@ -163,8 +163,11 @@ class Bench:
         if cell.attack:
             _promised(cell.attack, self.attack(cell), ("norm", "eps", "run", "limits"))
         if cell.corruption:
-            _promised(cell.corruption, self.corruption(cell), ("tables", "table", "stage", "temporal", "apply"))
-            self.corruption(cell).setting(cell.severity)
+            made = self.corruption(cell)
+            if not isinstance(made, (Pixels, Timeline, Stream)):
+                problem, remedy = "is no Pixels, Timeline or Stream", "see CONTRIBUTING.md for these base classes"
+                raise InputError(f"corruption {cell.corruption.entry.name}", problem, remedy)
+            made.setting(cell.severity)
         self.records(cell)
         for model in filter(None, (self.model(cell), self.source(cell))):
             if cell.attack:

@@ -10,7 +10,7 @@ import torch
 from ..core.errors import InputError
 from ..core.interfaces import Batch, ClipRecord, Dataset, InputSpec
 from ..data.corrupted import Corrupted
-from ..data.loader import Failure, load
+from ..data.loader import Failure, load, read_clip
 from ..data.transform import resized
 
 KEPT_BYTES = 2 << 30
@@ -27,7 +27,7 @@ class Scene:
         records: The clips.
         spec: The model's input.
         corrupted: What is done to them; None: nothing.
-        moment: Frames by which every clip starts later.
+        moment: Frames by which every sampled frame lies later.
     """
 
     key: str
@@ -49,6 +49,11 @@ class Taken(NamedTuple):
 
     batches: list[Batch]
     failures: list[Failure]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(batch.clips.nbytes for batch in self.batches)
 
 
 class Footage:
@@ -86,9 +91,11 @@ class Footage:
                     taken.batches.append(batch)
                 yield batch
         self._failures[scene.name] = taken.failures
-        if scene.corrupted:
+        if scene.corrupted and not scene.moment:
             known.clear()
-        if size <= KEPT_BYTES:
+        # Later moments are seen once; the next cell starts with the clips as they are.
+        held = sum(one.size for one in known.values())
+        if not scene.moment and held + size <= KEPT_BYTES:
             known[scene.name] = taken
 
     def failures(self, scene: Scene) -> list[Failure]:
@@ -96,13 +103,14 @@ class Footage:
         return self._failures.get(scene.name, [])
 
     def _read(self, scene: Scene) -> Iterator[tuple[Batch | None, list[Failure]]]:
-        how, records = scene.corrupted, [replace(one, start=one.start + scene.moment) for one in scene.records]
+        how, records = scene.corrupted, scene.records
         in_memory = getattr(scene.data, "load", None)  # data that is in memory already reads itself
         if in_memory and (scene.moment or how and how.corruption.stage == "file"):
             raise InputError("dataset", "clips in memory have no video that they were taken from", "use stage=frames, no shifts")
-        read = partial(in_memory or load, records)
-        if how is None:
-            yield from read(scene.spec, self._batch_size)
+        if in_memory and not how:
+            yield from in_memory(records, scene.spec, self._batch_size)
+        elif how is None:
+            yield from load(records, scene.spec, self._batch_size, read=partial(read_clip, moment=scene.moment))
         elif how.corruption.stage == "file":
             yield from load(records, scene.spec, self._batch_size, read=how.read)
         else:
@@ -113,6 +121,7 @@ class Footage:
         for batch in self.batches(seen):
             clips = batch.clips if batch.clips.dtype == torch.uint8 else (batch.clips * 255).round().to(torch.uint8)
             clips = resized(clips.to(self._device), how.corruption.canonical)
+            clips = clips.clone() if clips.data_ptr() == batch.clips.data_ptr() else clips  # another's code may write into it
             yield Batch(batch.records, how.frames(clips, batch.ids, scene.spec).cpu()), []
         if self.failures(seen):
             yield None, self.failures(seen)

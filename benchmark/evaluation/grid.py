@@ -30,7 +30,7 @@ class Grid:
         shifts: How often clean and corrupted clips are judged again, every time one frame later.
 
     Raises:
-        InputError: There are attacks and corruptions.
+        InputError: There are attacks and corruptions, or fewer than 0 shifts.
     """
 
     dataset: Component
@@ -46,6 +46,8 @@ class Grid:
     shifts: int = 0
 
     def __post_init__(self) -> None:
+        if self.shifts < 0:
+            raise InputError("shifts", f"{self.shifts} is less than 0", "give a number of frames, such as 4")
         if self.attacks and self.corruptions:
             raise InputError(
                 "corruption",

@@ -2,7 +2,7 @@
 
 import dataclasses
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,8 +55,6 @@ class Request:
             raise InputError("limit", f"{self.limit} is less than 1", "give the number of clips, or leave it out for all")
         if not 1 <= self.batch_size <= 65536:
             raise InputError("batch-size", f"{self.batch_size} is not from 1 to 65536", "give the number of clips per batch")
-        if self.shifts < 0:
-            raise InputError("shifts", f"{self.shifts} is less than 0", "give a number of frames, such as 4")
         for name in ("model", "attack", "defense", "threat", "corruption"):
             if getattr(self, name) and not split_list(getattr(self, name)):
                 raise InputError(name, "is empty", "leave the option out, or name one")
@@ -100,12 +98,13 @@ class Request:
         return resolve("dataset", self.dataset, **({} if self.root is None else {"root": self.root}))
 
 
-def severities(text: str) -> tuple[int, ...]:
-    """`3`, `1-5` or `1,3,5` as numbers, in order, each once.
+def severities(given: str | int | Sequence[int]) -> tuple[int, ...]:
+    """`3`, `1-5` or `1,3,5`, or numbers, as numbers in order, each once.
 
     Raises:
         InputError: It is none of these, or leaves 1 to 5.
     """
+    text = given if isinstance(given, str) else ",".join(str(one) for one in ([given] if isinstance(given, int) else given))
     found: set[int] = set()
     for part in text.split(","):
         ends = part.strip().split("-")
@@ -131,6 +130,8 @@ def _read_toml(cls: type[Request], path: Path) -> dict[str, Any]:
         kind = str(known[name].type)
         if "list" in kind and isinstance(value, str):
             value = [value]
+        if name == "severity" and isinstance(value, (int, list)):
+            value = ",".join(str(one) for one in ([value] if isinstance(value, int) else value))
         wanted = list if "list" in kind else int if "int" in kind else str
         texts = value if isinstance(value, list) else []
         if not isinstance(value, wanted) or isinstance(value, bool) or not all(isinstance(one, str) for one in texts):
