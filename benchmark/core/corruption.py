@@ -53,9 +53,7 @@ class Corruption(ABC):
 
     table: str = param("imagenet-c-224", help="severity table")
     temporal: str = param("iid", help="iid: drawn for every frame; static: once per clip; drift: moves with time")
-    stage: str = param(
-        "frames", help="frames: the sampled frames at `size`, as if 25 a second; file: the source as it is"
-    )
+    stage: str = param("frames", help="frames: the sampled frames at `size`, as if 25 a second; file: the source as it is")
     size: int | None = param(None, help="side of the square that `frames` are brought to, pixels; none: the table's", low=8)
     storage: str = param("none", help="how frames are stored after it: none, jpeg80, jpeg85 or mp4v")
     truncate: bool = param(True, help="cut to whole grey levels, as the references do, instead of rounding")
