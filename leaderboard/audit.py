@@ -1,0 +1,77 @@
+"""The audit of a store: which stored numbers are not to be trusted, and why, and what a store cannot say."""
+
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from ..benchmark.evaluation.store import Store
+from ..benchmark.evaluation.tables import cells_table
+from . import board
+from .audit_evidence import Seen, surroundings
+from .audit_list import CHECKS, NOT_STORED, Check
+
+FIRED = ["cell", "model", "defense", "attack", "threat", "check", "level", "flag", "evidence", "threshold"]
+OPEN = ["check", "title", "missing"]
+
+ROWS = {
+    "no-adaptive": ("C22", "flag", "the defence was attacked, but never adaptively"),
+    "missing": ("C25", "warn", "other rows on these clips have an attack that this one lacks"),
+}
+"""Flags of the leaderboard's rows: check, level, evidence. C22: Tramer et al. 2020; C25: Carlini et al. 2019."""
+
+
+class Audit(NamedTuple):
+    """What an audit found.
+
+    Attributes:
+        fired: Columns FIRED, one row per cell and check that fired; cell is empty where the row is of a whole pipeline.
+        open: Columns OPEN, one row per check, or part of one, that could not be computed.
+    """
+
+    fired: pd.DataFrame
+    open: pd.DataFrame
+
+
+def audit(store: Store) -> Audit:
+    """Runs every check on a store; nothing is measured anew.
+
+    Raises:
+        InputError: The folder is no store.
+    """
+    rows = board.build(store)
+    cells = list(store.cells())
+    flags = dict(cells_table(cells)[["cell", "flags"]].itertuples(index=False, name=None))
+    placed = surroundings([Seen(cell, flags[cell["cell"]]) for cell in cells])
+    fired, open = [], [dict(zip(OPEN, row, strict=True)) for row in NOT_STORED]
+    for check in CHECKS:
+        found = [(one, words) for one, near in placed if (words := check.look(one, near)) is not None]
+        fired += [_fired(check, one, words) for one, words in found if words]
+        if not found:
+            open.append({"check": check.id, "title": check.title, "missing": f"nothing to look at: needs {check.needs}"})
+    fired += [row for rows_of in rows.to_dict("records") for row in _of_board(rows_of)]
+    fired.sort(key=lambda row: (_order(row["check"]), row["model"], row["defense"], row["attack"], row["cell"]))
+    open.sort(key=lambda row: _order(row["check"]))
+    return Audit(pd.DataFrame(fired, columns=pd.Index(FIRED)), pd.DataFrame(open, columns=pd.Index(OPEN)))
+
+
+def _fired(check: Check, one: Seen, words: str) -> dict[str, Any]:
+    named = {name: one.spec[name] for name in ("model", "defense", "attack", "threat")}
+    said = {"check": check.id, "level": check.level, "flag": check.flag, "evidence": words, "threshold": check.threshold}
+    return {"cell": one.cell["cell"]} | named | said
+
+
+def _of_board(row: dict[Any, Any]) -> list[dict[str, Any]]:
+    """What the leaderboard flags of a whole row."""
+    found = []
+    for flag in row["flags"].split():
+        name, _, which = flag.partition(":")
+        if name in ROWS:
+            number, level, words = ROWS[name]
+            named = {"cell": "", "model": row["model"], "defense": row["defense"], "attack": which, "threat": ""}
+            said = {"check": number, "level": level, "flag": name, "evidence": words, "threshold": "any"}
+            found.append(named | said)
+    return found
+
+
+def _order(check: str) -> int:
+    return int(check[1:] or 0)

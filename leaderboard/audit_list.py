@@ -1,0 +1,173 @@
+"""The list of checks: what is computed from a store, when it fires, and what no store can say.
+
+The numbers C1 to C34 are this project's; the rules are from Carlini et al. 2019 (On Evaluating Adversarial Robustness), Athalye
+et al. 2018 (Obfuscated Gradients), Tramer et al. 2020 (On Adaptive Attacks), AutoAttack's own checks and IoAF (2106.09947).
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+from . import audit_checks as of_cells
+from . import audit_pipeline as of_pipelines
+from .audit_evidence import Near, Seen
+
+
+class Check(NamedTuple):
+    """A check that is computed from the store.
+
+    Attributes:
+        id: Its number in the list that it is from.
+        level: `error`: no number of a leaderboard; `flag`: the number is suspect; `warn`: something else should stand beside it.
+        flag: What the audit calls a cell that fails.
+        title: What should hold.
+        look: None: nothing to look at; empty: it holds; else the evidence in words.
+        threshold: When it fires.
+        needs: What a store lacks where there was nothing to look at.
+    """
+
+    id: str
+    level: Literal["error", "flag", "warn"]
+    flag: str
+    title: str
+    look: Callable[[Seen, Near], str | None]
+    threshold: str
+    needs: str
+
+
+ATTACKED = "an attacked cell"
+CHECKS = (
+    Check("-", "error", "failed", "every cell was measured", of_pipelines.measured, "any", "a cell"),
+    Check("-", "warn", "failed-clips", "every clip was measured", of_pipelines.decoded, "any", "a cell"),
+    Check("C1", "error", "threat-model-undeclared", "the threat model is declared", of_cells.declared, "any missing", ATTACKED),
+    Check(
+        "C2", "error", "over-budget", "the budget is kept", of_cells.within_budget, "eps (1 + 1e-5) + 1e-6", "a bounded attack"
+    ),
+    Check("C2", "error", "budget-projected", "the attack itself keeps it", of_cells.projected, "any clip", ATTACKED),
+    Check(
+        "C5",
+        "flag",
+        "weaker-than-single-step",
+        "steps beat a step",
+        of_cells.single_step,
+        "more than 1 point",
+        "an iterative attack",
+    ),
+    Check("C5", "flag", "weaker-than-fgsm", "iterative beats FGSM", of_cells.fgsm, "more than 1 point", "fgsm with pgd's budget"),
+    Check(
+        "C6", "flag", "rises-with-budget", "more budget helps", of_cells.budget_helps, "more than 1 point", "two values of eps"
+    ),
+    Check(
+        "C7", "flag", "huge-budget-survived", "a huge budget breaks it", of_cells.huge_budget, "chance + 2 points", "pgd:eps=0.5"
+    ),
+    Check("C8", "flag", "not-converged", "twice the steps change nothing", of_cells.doubled, "1 point", "an attack with steps"),
+    Check(
+        "C8", "flag", "more-steps-gain", "a longer run gains nothing", of_cells.more_steps, "1 point", "a run of twice the steps"
+    ),
+    Check("C9", "flag", "restarts-gain", "restarts matter little", of_cells.restarts, "2 points", "pgd:restarts=5 beside pgd"),
+    Check("C10", "flag", "step-size-gains", "the step size is near the best", of_cells.step_size, "2 points", "other step sizes"),
+    Check(
+        "C11",
+        "flag",
+        "silent-success",
+        "what was fooled stays so",
+        of_cells.silent_success,
+        "more than 1 % of clips",
+        "no defence",
+    ),
+    Check("C12", "flag", "zero-gradient", "gradients are not zero", of_cells.zero_gradient, "any clip", "a gradient attack"),
+    Check(
+        "C12", "flag", "nonfinite-gradient", "gradients are finite", of_cells.nonfinite_gradient, "any clip", "a gradient attack"
+    ),
+    Check(
+        "C13",
+        "warn",
+        "looks-like-softmax",
+        "scores are logits",
+        of_cells.logits,
+        "largest margin in [0.9, 1]",
+        "an undefended model",
+    ),
+    Check("C14", "flag", "loss-gains", "no other loss is better", of_cells.loss_ablation, "2 points", "pgd:loss=cw beside pgd"),
+    Check(
+        "C15",
+        "flag",
+        "black-box-beats-white-box",
+        "gradients beat a search without",
+        of_cells.black_box,
+        "more than 1 point",
+        "square or noise beside pgd of the same budget",
+    ),
+    Check(
+        "C16", "flag", "noise-nearly-as-good", "noise is harmless", of_cells.noise, "half of what pgd takes", "noise beside pgd"
+    ),
+    Check(
+        "C17",
+        "flag",
+        "transfer-beats-white-box",
+        "its own gradients beat another's",
+        of_cells.transfer,
+        "more than 1 point",
+        "--threat transfer beside pgd",
+    ),
+    Check(
+        "C18",
+        "warn",
+        "never-disagrees",
+        "a random defence is random",
+        of_pipelines.never_disagrees,
+        "no clip",
+        "a random defence",
+    ),
+    Check(
+        "C19",
+        "flag",
+        "adaptive-weaker-than-oblivious",
+        "knowing the defence helps",
+        of_pipelines.adaptive_stronger,
+        "more than 1 point",
+        "a defence, attacked oblivious and adaptive",
+    ),
+    Check(
+        "C20",
+        "flag",
+        "too-few-draws",
+        "enough draws per gradient",
+        of_pipelines.draws,
+        "the defence's, or 1 point",
+        "a random defence",
+    ),
+    Check(
+        "C21",
+        "error",
+        "no-black-box",
+        "no gradient, so a black box",
+        of_pipelines.no_gradient,
+        "none",
+        "a defence without gradient",
+    ),
+    Check("C24", "warn", "no-ablation", "each link stands alone", of_pipelines.ablation, "any missing", "a chain of defences"),
+    Check("C26", "warn", "no-targeted", "a targeted attack was run", of_pipelines.targeted, "4 classes or more", ATTACKED),
+    Check("C27", "flag", "attacked-above-clean", "attacks harm", of_pipelines.above_clean, "more than 1 point", ATTACKED),
+    Check("C28", "warn", "few-clips", "enough clips", of_pipelines.enough_clips, "500 clips", "a measured cell"),
+    Check("C32", "warn", "no-corruption", "noise or corruptions beside", of_pipelines.corruptions, "none", ATTACKED),
+    Check("C34", "error", "cost-unknown", "cost is reported", of_pipelines.cost, "no calls", ATTACKED),
+)
+"""In the order of their numbers; those without one are about the run itself. C22 and C25 are the leaderboard's."""
+
+NOT_STORED = (
+    ("C2", "results do not depend on the batch", "needs a re-run: the adversarial clips are not stored"),
+    ("C3", "clean accuracy is that of the card", "the card's figure is not stored with the cell"),
+    ("C4", "adversarial clips are verified", "what the attack claimed is not stored; every stored accuracy is of fresh passes"),
+    ("C8", "the loss no longer rises", "loss curves are not stored"),
+    ("C12", "gradients agree with finite differences", "needs a re-run: gradients are not stored"),
+    ("C13", "scores are not quantised, and do not add up to 1", "scores are not stored, margins alone are"),
+    ("C14", "the scale of the logits does not matter", "needs a re-run with scaled logits"),
+    ("C18", "fixing the seed breaks a random defence", "needs a re-run with the judge's seed, and other seeds"),
+    ("C21", "a surrogate gradient was used", "what gradient the defence declares is not stored"),
+    ("C23", "no optimisation at test time", "needs a re-run: backward passes inside the model are not counted"),
+    ("C29", "clips were not selected by success", "how the clips were chosen is not stored"),
+    ("C30", "parameters were not tuned on these clips", "the split that parameters were chosen on is not stored"),
+    ("C31", "predictions are stable", "needs a re-run: losses at random points are not stored"),
+    ("C33", "certified claims stand apart", "no certified radius is stored"),
+)
+"""Id, title and what is missing of checks, and parts of checks, that no store can answer today."""

@@ -1,0 +1,120 @@
+"""Checks of the audit that ask what a pipeline was, or was not, measured with: see `audit_checks`."""
+
+from ..benchmark.core.specs import split_chain
+from .audit_checks import CLIPS, NO_GRADIENT, POINT, TARGETS, points
+from .audit_evidence import ROUNDING, Near, Seen, accuracy, better
+
+
+def never_disagrees(one: Seen, near: Near) -> str | None:
+    """C18, a defence that averages draws is random: passes over some attacked clip disagree. Source: AutoAttack's checks.
+
+    A seed that is fixed inside the defence shows as ten passes of one mind on every clip; so does a defence that is very sure.
+    """
+    if one is not near.first or one.draws < 2 or not near.attacked:
+        return None
+    shares = [share for other in near.attacked for share in other.correct.values()]
+    return "" if any(0 < share < 1 for share in shares) else f"all passes over each of {len(shares)} attacked clips agree"
+
+
+def adaptive_stronger(one: Seen, near: Near) -> str | None:
+    """C19, the adaptive attack is not weaker than the oblivious one. Source: Tramer et al. 2020. From the flag."""
+    oblivious = [other for other in near.attacked if other.threat == "oblivious" and other.spec["attack"] == one.spec["attack"]]
+    if not one.attacked or one.threat != "adaptive" or not oblivious:
+        return None
+    words = f"{points(accuracy(one))} left, oblivious {points(accuracy(oblivious[-1]))}"
+    return words if "adaptive-weaker-than-oblivious" in one.flags else ""
+
+
+def draws(one: Seen, near: Near) -> str | None:
+    """C20, a gradient averages as many draws as the defence does, or twice as many gain nothing. Source: Athalye et al. 2018."""
+    if not one.attacked or one.threat != "adaptive" or not one.random or not one.gradients:
+        return None
+    same = [other for other in near.attacked if other.threat == "adaptive" and other.spec["attack"] == one.spec["attack"]]
+    more = [other for other in same if other.eot >= 2 * one.eot]
+    best, gained = better(one, more)
+    if best and gained >= POINT - ROUNDING:
+        return f"eot={best.eot} leaves {points(gained)} of the clips less"
+    return (
+        f"eot={one.eot}, the defence averages {one.draws}, and no run has twice as many"
+        if one.draws > one.eot and not more
+        else ""
+    )
+
+
+def no_gradient(one: Seen, near: Near) -> str | None:
+    """C21, a defence without gradient meets an attack that needs none. Source: Athalye et al. 2018."""
+    if one.ok or NO_GRADIENT not in one.cell["error"]:
+        return None
+    return (
+        ""
+        if any(other.black_box for other in near.attacked)
+        else "the defence lets no gradient pass, and no black-box attack was run"
+    )
+
+
+def ablation(one: Seen, near: Near) -> str | None:
+    """C24, each link of a chain of defences is measured alone. Source: Carlini et al. 2019."""
+    links = split_chain(one.defense)
+    if one is not near.first or len(links) < 2:
+        return None
+    missing = [link for link in links if link not in {other.defense for other in near.model if other.ok}]
+    return f"not measured alone: {', '.join(missing)}" if missing else ""
+
+
+def targeted(one: Seen, near: Near) -> str | None:
+    """C26, one of the attacks is targeted, where there are four classes or more. Source: Carlini et al. 2019."""
+    if one is not near.first or not near.attacked or near.classes < TARGETS:
+        return None
+
+    def aims(other: Seen) -> bool:
+        values = other.values
+        return values.get("target", "none") != "none" or values.get("loss") == "targeted-dlr" or other.attack.name == "vauto"
+
+    return "" if any(aims(other) for other in near.attacked) else f"none of {len(near.attacked)} attacked cells"
+
+
+def above_clean(one: Seen, near: Near) -> str | None:
+    """C27, an attack does not help: a label that leaks, or a bug. Source: own. The flag `attacked-above-clean`."""
+    if not one.attacked or near.clean is None:
+        return None
+    words = f"{points(accuracy(one))}, clean {points(accuracy(near.clean))}"
+    return words if "attacked-above-clean" in one.flags else ""
+
+
+def enough_clips(one: Seen, near: Near) -> str | None:
+    """C28, enough clips for a leaderboard. Source: own; 100 clips have an interval of 8 to 10 points to either side."""
+    if one is not near.first or not one.ok:
+        return None
+    return f"{len(one.correct)} clips" if len(one.correct) < CLIPS else ""
+
+
+def corruptions(one: Seen, near: Near) -> str | None:
+    """C32, random noise or corruptions stand beside the attacks. Source: Carlini et al. 2019."""
+    if one is not near.first or not near.attacked:
+        return None
+    mild = [other for other in near.model if other.ok and other.defense == one.defense]
+    found = any(other.kind == "corruption" or other.kind == "attack" and other.attack.name == "noise" for other in mild)
+    return "" if found else "neither noise nor a corruption was measured"
+
+
+def cost(one: Seen, near: Near) -> str | None:
+    """C34, the calls that an attack took are reported. Source: own."""
+    if not one.attacked:
+        return None
+    changed = max(value or 0.0 for value in one.clips["linf"]) > 0
+    return (
+        "clips were changed, and neither a gradient nor a query was counted"
+        if changed and not one.gradients + one.queries
+        else ""
+    )
+
+
+def measured(one: Seen, near: Near) -> str | None:
+    """The cell did not fail."""
+    return "" if one.ok else one.cell["error"] or "the cell failed"
+
+
+def decoded(one: Seen, near: Near) -> str | None:
+    """Every clip of the cell could be decoded. The flag `failed-clips`."""
+    flagged = any(flag.startswith("failed-clips") for flag in one.flags)
+    return f"{len(one.cell['failed'])} clips failed, {len(one.correct)} did not" if flagged else ""
