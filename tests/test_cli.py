@@ -129,6 +129,9 @@ def test_precedence_command_line_environment_file_default(world, tmp_path):
         (["show", "pdg"], "did you mean pgd"),
         (["leaderboard", "nowhere"], "holds no cells"),
         (["train", "--model", "tsn"], "did you mean tsm"),
+        (["certify", "--model", "tms"], "did you mean tsm"),
+        (["certify", "--model", "tsm", "--sigma", "0"], "sigma"),
+        (["audit", "nowhere"], "holds no cells"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(words, message, world, tmp_path, monkeypatch, capsys):

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from ..core.errors import InputError
-from . import audit, corrupt, data, leaderboard, listing, look, paper, run, train, weights, zoo
+from . import audit, certify, corrupt, data, leaderboard, listing, look, paper, run, train, weights, zoo
 
 app = typer.Typer(
     help="vbench: robustness of video action-recognition models against attacks and corruptions, with and without defences.",
@@ -26,6 +26,7 @@ VERBS = (
     paper.paper,
     leaderboard.leaderboard,
     audit.audit,
+    certify.certify,
 )
 for verb in VERBS:
     paragraphs = [" ".join(part.split()) for part in (verb.__doc__ or "").split("\n\n")]
@@ -35,7 +36,7 @@ app.add_typer(weights.app, name="weights")
 
 
 def main() -> None:
-    """Entry point of the scripts `vbench` and `robustvideo`. Exit codes: 0, 1 failed cells or findings, 2 bad input, 130 interrupted."""
+    """Entry point of the scripts `vbench` and `robustvideo`. Exit codes: 0, 1 failures, 2 bad input, 130 interrupted."""
     try:
         app()
     except InputError as error:
