@@ -64,6 +64,13 @@ def projected(one: Seen, near: Near) -> str | None:
     return f"{one.evidence['outside']} of {len(one.correct)} clips were outside" if "budget-projected" in one.flags else ""
 
 
+def surrogate(one: Seen, near: Near) -> str | None:
+    """C21, gradients pass a stand-in (BPDA). Source: Athalye et al. 2018, section 4.1. The flag `surrogate-gradient`."""
+    if not one.attacked:
+        return None
+    return "the defence has no gradient of its own" if "surrogate-gradient" in one.flags else ""
+
+
 def single_step(one: Seen, near: Near) -> str | None:
     """C5, an iterative attack is not weaker than its single step. Source: Carlini et al. 2019. From the flag."""
     check = one.evidence.get("check", {})

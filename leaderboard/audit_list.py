@@ -136,6 +136,7 @@ CHECKS = (
         "the defence's, or 1 point",
         "a random defence",
     ),
+    Check("C21", "warn", "surrogate-gradient", "the gradient is the defence's own", of_cells.surrogate, "any cell", ATTACKED),
     Check(
         "C21",
         "error",
@@ -163,7 +164,6 @@ NOT_STORED = (
     ("C13", "scores are not quantised, and do not add up to 1", "scores are not stored, margins alone are"),
     ("C14", "the scale of the logits does not matter", "needs a re-run with scaled logits"),
     ("C18", "fixing the seed breaks a random defence", "needs a re-run with the judge's seed, and other seeds"),
-    ("C21", "a surrogate gradient was used", "what gradient the defence declares is not stored"),
     ("C23", "no optimisation at test time", "needs a re-run: backward passes inside the model are not counted"),
     ("C29", "clips were not selected by success", "how the clips were chosen is not stored"),
     ("C30", "parameters were not tuned on these clips", "the split that parameters were chosen on is not stored"),

@@ -222,6 +222,7 @@ UNDEFENDED = [
     ("threat-model-undeclared", undeclared),
     ("over-budget", over_budget),
     ("budget-projected", evidence("outside")),
+    ("surrogate-gradient", evidence("surrogate")),
     ("weaker-than-single-step", checked("single_step", 0.25)),
     ("weaker-than-fgsm", fgsm),
     ("rises-with-budget", rising),

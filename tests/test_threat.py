@@ -204,3 +204,11 @@ def test_early_leaving_leaves_the_same_accuracy(net, clips, labels, target, stre
     full = attack.run(target(net, 5), clips, labels, streams(5))
     brief = attack.run(target(net, 5, until_fooled=True), clips, labels, streams(5))
     assert torch.equal(net(full).argmax(1) == labels, net(brief).argmax(1) == labels)
+
+
+def test_an_attack_through_a_stand_in_is_flagged():
+    """BPDA may be weak, so that its number must not stand alone; a search by scores needs none."""
+    table = evaluate("tsm", attacks=["fgsm", "noise:queries=2"], defenses=["bit-depth", "frame-average"], limit=2)
+    flagged = table[table["flags"].str.contains("surrogate-gradient")]
+    assert flagged["attack"].str.startswith("fgsm").all() and flagged["defense"].str.startswith("bit-depth").all()
+    assert flagged["threat"].tolist() == ["adaptive:eot=1"]

@@ -65,11 +65,12 @@ def evaluate(
     Raises:
         InputError: Bad input.
     """
+    models = tuple(_model(one) for one in _several(model))
     data = resolve("dataset", dataset) if isinstance(dataset, str) else _tensors(_several(model), *cast(tuple[Any, ...], dataset))
     grid = Grid(
         dataset=data,
         split=split or default_split(data.create()),
-        models=tuple(_model(one) for one in _several(model)),
+        models=models,
         attacks=tuple(resolve("attack", text) for text in _several(attacks)),
         defenses=tuple(resolve_chain(text) for text in _several(defenses)),
         threats=resolve_threats(_several(threats)),
@@ -79,12 +80,17 @@ def evaluate(
         severities=numbers(severities),
         shifts=shifts,
     )
+    return cells_table(_results(grid, Bench(choose_device(device), batch_size), store, choose_reuse(reuse)))
+
+
+def _results(grid: Grid, bench: Bench, store: str | Path | None, reuse: Reuse) -> list[dict[str, Any]]:
+    """Runs the grid into a store, or into one that is gone afterwards."""
     with tempfile.TemporaryDirectory() as scratch:
         where = Store(Path(scratch if store is None else store))
-        done = list(run_grid(grid, Bench(choose_device(device), batch_size), where, choose_reuse(reuse)))
+        done = list(run_grid(grid, bench, where, reuse))
         if store is not None:
             write_tables(where)
-    return cells_table([cell.result for cell in done if cell.result])
+    return [cell.result for cell in done if cell.result]
 
 
 def choose_device(name: str) -> torch.device:

@@ -97,6 +97,8 @@ def own_flags(cell: Mapping[str, Any]) -> list[str]:
         flags.append("zero-gradient")
     if evidence.get("nonfinite"):
         flags.append("nonfinite-gradient")
+    if evidence.get("surrogate"):
+        flags.append("surrogate-gradient")
     if evidence.get("outside"):
         flags.append("budget-projected")
     check = evidence.get("check", {})

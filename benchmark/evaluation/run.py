@@ -118,9 +118,11 @@ def _measure(cell: Cell, bench: Bench) -> dict[str, Any]:
         judged = judge(cell, bench, pipeline, batch, made.clips, labels)
         measured.add(batch, judged, made)
         sample.add(batch, judged)
-    evidence = {"check": check_attack(cell, bench, sample)} if cell.crafted_on_judged and measured.records else {}
+    evidence: dict[str, Any] = {"check": check_attack(cell, bench, sample)} if cell.crafted_on_judged and measured.records else {}
     if fitting:
         evidence["fit"] = fitting
+    if cell.threat and cell.threat.name == "adaptive" and pipeline.surrogate and attack and not attack.black_box:
+        evidence["surrogate"] = True
     failed = [{"id": failure.record.id, "reason": failure.reason} for failure in bench.footage.failures(scene)]
     if cell.shifts:
         measured.vectors["flips"] = flips(cell, bench, measured)

@@ -76,6 +76,7 @@ class Pipeline:
         draws: Passes that the deployed pipeline averages.
         gradient: Whether gradients reach the clip, exactly or through a surrogate.
         model: The model itself, for losses that look inside it.
+        surrogate: Whether they pass a link that is not what it does in the forward pass (BPDA).
     """
 
     scorer: Scorer
@@ -83,6 +84,7 @@ class Pipeline:
     draws: int = 1
     gradient: bool = True
     model: Model | None = None
+    surrogate: bool = False
 
     @classmethod
     def build(cls, model: Model, defenses: Sequence[Defense]) -> "Pipeline":
@@ -95,7 +97,8 @@ class Pipeline:
             scorer = defense.protect(scorer)
         stochastic = any(defense.stochastic for defense in defenses)
         draws = max((defense.draws for defense in defenses), default=1) if stochastic else 1
-        return cls(scorer, stochastic, draws, all(defense.gradient != "none" for defense in defenses), model)
+        gradients = {defense.gradient for defense in defenses}
+        return cls(scorer, stochastic, draws, "none" not in gradients, model, "bpda" in gradients)
 
     @torch.no_grad()
     def decide(self, clips: Tensor, rng: ClipRandom) -> Tensor:
