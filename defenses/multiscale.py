@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ..benchmark.core.defense import Views
 from ..benchmark.core.errors import InputError
 from ..benchmark.core.params import param
 from ..benchmark.core.registry import register
-from .tta import Views
 
 _SCALE = re.compile(r"([1-9]\d*)(?:x([1-9]\d*))?")
 

@@ -1,52 +1,16 @@
-"""Test-time augmentation by three crops, and what defences share that average the scores of several views."""
+"""Test-time augmentation by three crops."""
 
-import math
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..benchmark.core.interfaces import Scorer
+from ..benchmark.core.defense import Views
 from ..benchmark.core.params import param
 from ..benchmark.core.registry import register
-from ..benchmark.core.rng import ClipRandom
-
-
-class Views(ABC):
-    """Base of defences whose answer is the mean of the model's scores of several views of a clip.
-
-    Attributes:
-        version: Goes up when the same parameters give other numbers.
-        stochastic: The views are always the same ones.
-        gradient: That of the mean score, through every view.
-    """
-
-    version: ClassVar[int] = 1
-    stochastic: ClassVar[bool] = False
-    gradient: ClassVar[Literal["exact", "bpda", "none"]] = "exact"
-
-    @property
-    def draws(self) -> int:
-        """How many passes of the whole ensemble the deployed defence averages."""
-        return 1
-
-    @abstractmethod
-    def views(self, clips: Tensor) -> Iterator[Tensor]:
-        """Views of clips (N, C, T, H, W), of the same shape; the input stays as it is."""
-
-    def protect(self, model: Scorer) -> Scorer:
-        """The ensemble: logarithms of the mean softmax scores, which are logits of the same scores."""
-
-        def ensemble(clips: Tensor, rng: ClipRandom) -> Tensor:
-            # One view after the other: together they would take the memory of as many more clips.
-            scores = torch.stack([model(view, rng).log_softmax(dim=1) for view in self.views(clips)])
-            return scores.logsumexp(dim=0) - math.log(len(scores))
-
-        return ensemble
 
 
 @register("defense", "tta")

@@ -71,12 +71,11 @@ def markdown(board: pd.DataFrame) -> str:
     """A table per data set, in per cent with 95 % intervals; `-` where nothing was measured."""
     parts = []
     for key, rows in board.groupby(CLIPS, dropna=False):
-        dataset, split, limit, manifest, seed, threat_model = cast(tuple[Any, ...], key)
-        which = "all clips" if pd.isna(limit) else f"first {limit:.0f} clips"
+        *place, threat_model = cast(tuple[Any, ...], key)
         names = [str(name) for name in rows.columns[rows.notna().any()] if f"{name}_low" in rows]
         head = ["model", "defense", "clips", *names, "flags"]
         lines = [
-            f"## {safe(dataset)}, {safe(split)} split, {which}, manifest {safe(manifest)[:8]}, seed {seed}, {threat_model}",
+            f"## {clips_title(*place)}, {threat_model}",
             "",
             line(head),
             line(["---"] * len(head)),
@@ -159,6 +158,12 @@ def _percent(row: Mapping[str, Any], name: str) -> str:
     if math.isnan(row[name]):
         return "-"
     return f"{100 * row[name]:.1f} [{100 * row[f'{name}_low']:.1f}, {100 * row[f'{name}_high']:.1f}]"
+
+
+def clips_title(dataset: str, split: str, limit: float | None, manifest: str, seed: int) -> str:
+    """Which clips rows were measured on, for a heading."""
+    which = "all clips" if limit is None or math.isnan(limit) else f"first {limit:.0f} clips"
+    return f"{safe(dataset)}, {safe(split)} split, {which}, manifest {safe(manifest)[:8]}, seed {seed}"
 
 
 def safe(value: Any) -> str:

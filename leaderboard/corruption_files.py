@@ -1,13 +1,13 @@
 """Corruption metrics of a store as a section of the leaderboard, and as CSV files."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ..benchmark.core.errors import InputError
 from ..benchmark.core.files import write_atomically
 from ..benchmark.evaluation.store import Store
 from ..benchmark.evaluation.tables import cells_table
-from .board import line, safe
+from .board import clips_title, line, safe
 from .corruption_metrics import CLIPS, PLACE, CorruptionMetrics, corruption_metrics
 
 SHARES = ("clean", "mpc", "rpc", "mce", "relative_mce", "gamma_a", "gamma_r", "flips")
@@ -45,13 +45,10 @@ def markdown(found: CorruptionMetrics, baseline: str | None = None) -> str:
     for row in found.families.to_dict("records"):
         by_family.setdefault(_place(row), {})[row["family"]] = row["accuracy"]
     parts = ["\n# Corruptions\n", NOTE.format(baseline=f" {safe(baseline)}" if baseline else ", which --baseline declares")]
-    for _, rows in found.models.groupby(CLIPS, dropna=False):
-        first, families = rows.iloc[0], sorted(found.families["family"].unique())
+    families = sorted(found.families["family"].unique())
+    for key, rows in found.models.groupby(CLIPS, dropna=False):
         head = ["model", "defense", "corruptions", *HEADS, *families, "flags"]
-        which = "all clips" if first["limit"] is None or first["limit"] != first["limit"] else f"first {first['limit']:.0f} clips"
-        manifest = safe(first["manifest_sha256"])[:8]
-        place = f"{safe(first['dataset'])}, {safe(first['split'])} split, {which}, manifest {manifest}, seed {first['seed']}"
-        parts.append(f"\n## {place}\n")
+        parts.append(f"\n## {clips_title(*cast(tuple[Any, ...], key))}\n")
         parts += [line(head), line(["---"] * len(head))]
         for row in sorted(rows.to_dict("records"), key=lambda row: -row["mpc"] if row["mpc"] == row["mpc"] else 1.0):
             mine = by_family.get(_place(row), {})

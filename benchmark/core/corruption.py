@@ -19,9 +19,6 @@ SEVERITIES = range(1, 6)
 SIZES = {"tiny-64": 64}
 """Canonical sizes of tables that were made for another than 224 pixels."""
 
-MODES = ("iid", "static", "drift")
-STAGES = ("frames", "file")
-
 
 @dataclass(frozen=True)
 class Corruption(ABC):

@@ -9,11 +9,10 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.corruption import Stream, Timeline
 from ..core.errors import InputError
-from ..core.storage import from_frames, stored, to_frames
+from ..core.storage import from_frames, to_frames
 from . import video
-from .corrupted import Corrupted, shown
+from .corrupted import Corrupted
 
 LARGEST = 1 << 28
 """Bytes of decoded RGB that are held in memory."""
@@ -34,9 +33,8 @@ def corrupt_file(source: Path, how: Corrupted, tick: Callable[[int, int], None] 
         ClipError: The video cannot be decoded, before or after the corruption.
         InputError: The corruption does not work on this video, or it is too long to be held in memory.
     """
-    corruption, random = how.corruption, how.streams([source.name])
-    setting = corruption.setting(how.severity)
-    coded = corruption.recode(source, setting, random) if isinstance(corruption, Stream) else source
+    random = how.streams([source.name])
+    coded = how.source(source, random)
     rates: list[float] = []
 
     def every(total: int, rate: float) -> range:
@@ -45,14 +43,7 @@ def corrupt_file(source: Path, how: Corrupted, tick: Callable[[int, int], None] 
 
     _check_size(source)
     clip = from_frames(video.read_frames(coded, every))
-    if isinstance(corruption, Stream):
-        made = stored(clip[None], corruption.storage, rates[0])[0]
-    elif isinstance(corruption, Timeline):
-        corruption.check(clip.shape[1], min(clip.shape[2:]))
-        order = corruption.order(clip.shape[1], rates[0], setting, random)
-        made = stored(shown(clip, order, corruption.truncate)[None], corruption.storage, rates[0])[0]
-    else:
-        made = corruption.apply(clip[None], how.severity, random, rates[0])[0]
+    made = how.changed(clip, how.order(clip.shape[1], rates[0], random), random, rates[0])
     return _mp4(to_frames(made), rates[0], tick)
 
 

@@ -57,20 +57,33 @@ class Corrupted:
             ClipError: The video cannot be decoded, before the corruption or after it.
             InputError: The corruption does not work on this video.
         """
-        corruption, random = self.corruption, self.streams([record.id])
-        if isinstance(corruption, Stream):
-            source = corruption.recode(record.path, corruption.setting(self.severity), random)
-        else:
-            source = record.path
-        seen, order, rate = self._frames(source, record, spec, random)
-        if isinstance(corruption, Pixels):
-            seen = corruption.apply(seen[None], self.severity, random, rate)[0]
-        else:
-            seen = stored(shown(seen, order, corruption.truncate)[None], corruption.storage, rate)[0]
+        random = self.streams([record.id])
+        seen, order, rate = self._frames(self.source(record.path, random), record, spec, random)
+        seen = self.changed(seen, order, random, rate)
         if self._whole:
             total = seen.shape[1]
             seen = seen[:, later(sampling.indices(total, spec, rate), self.moment, total)]
         return transform.to_input(seen.permute(1, 2, 3, 0).contiguous().numpy(), spec)
+
+    def source(self, path: Path, random: ClipRandom) -> Path | bytes:
+        """The video whose frames count: the file itself, or what the corruption makes of its stream."""
+        if isinstance(self.corruption, Stream):
+            return self.corruption.recode(path, self.corruption.setting(self.severity), random)
+        return path
+
+    def order(self, total: int, rate: float, random: ClipRandom) -> list[Sequence[int]]:
+        """For each frame of the new video, those of the source that it shows."""
+        if not isinstance(self.corruption, Timeline):
+            return [[index] for index in range(total)]
+        self.corruption.check(total, self.corruption.smallest)
+        return self.corruption.order(total, rate, self.corruption.setting(self.severity), random)
+
+    def changed(self, clip: Tensor, order: Sequence[Sequence[int]], random: ClipRandom, rate: float) -> Tensor:
+        """Frames (3, T, H, W) of the source in their order, corrupted and stored."""
+        if isinstance(self.corruption, Pixels):
+            return self.corruption.apply(clip[None], self.severity, random, rate)[0]
+        made = torch.stack([mean_frame(clip, frames, self.corruption.truncate) for frames in order], dim=1)
+        return stored(made[None], self.corruption.storage, rate)[0]
 
     @property
     def _whole(self) -> bool:
@@ -87,7 +100,7 @@ class Corrupted:
         def pick(total: int, rate: float) -> list[int]:
             start, stop = span(record, total)
             rates.append(rate or 25.0)
-            new = self._order(stop - start, rate, random)
+            new = self.order(stop - start, rate, random)
             if not self._whole:
                 new = [new[index] for index in later(sampling.indices(len(new), spec, rate), self.moment, len(new))]
             wanted = sorted({index for frames in new for index in frames})
@@ -99,15 +112,3 @@ class Corrupted:
         if isinstance(self.corruption, Pixels):
             clip = clip[:, [frames[0] for frames in order]]
         return clip, order, rates[0]
-
-    def _order(self, total: int, rate: float, random: ClipRandom) -> list[Sequence[int]]:
-        """For each frame of the new video, those of the source that it shows."""
-        if not isinstance(self.corruption, Timeline):
-            return [[index] for index in range(total)]
-        self.corruption.check(total, self.corruption.smallest)
-        return self.corruption.order(total, rate, self.corruption.setting(self.severity), random)
-
-
-def shown(clip: Tensor, order: Sequence[Sequence[int]], truncate: bool) -> Tensor:
-    """Frames of a clip (3, T, H, W) in another order, each the mean of those that it shows."""
-    return torch.stack([mean_frame(clip, frames, truncate) for frames in order], dim=1)

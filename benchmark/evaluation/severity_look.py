@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..core.interfaces import Batch, ClipRecord, InputSpec
 from ..data.corrupted import Corrupted
+from ..data.transform import resized
 from .bench import Bench
 from .cell import Cell
 from .footage import Scene
@@ -69,18 +70,19 @@ def take_severities(cell: Cell, bench: Bench, wanted: str) -> Severities:
     for severity in range(1, 6):
         each = Corrupted(corruption, severity, cell.corruption.text, cell.seed)
         try:
-            seen = one_batch(bench, Scene(scene.key, scene.data, scene.records, spec, each))
-            made[severity] = _picture(each, record, view, clean)
-            scores[severity] = _scores(cell, bench, seen)
+            made[severity], seen = _corrupted(each, record, view, spec, clean)
+            scores[severity] = _scores(cell, bench, Batch([record], seen[None]))
         except Exception as error:  # a severity that does not work is a row that says so
             errors[severity] = " ".join(str(error).split())
     return Severities(cell, record, tuple(bench.dataset(cell).classes), clean.clips[0], made, errors, scores)
 
 
-def _picture(how: Corrupted, record: ClipRecord, view: InputSpec, clean: Batch) -> Tensor:
+def _corrupted(how: Corrupted, record: ClipRecord, view: InputSpec, spec: InputSpec, clean: Batch) -> tuple[Tensor, Tensor]:
+    """The clip at the canonical size, and as the model takes it."""
     if how.corruption.stage == "file":
-        return how.read(record, view)
-    return how.corruption.apply(clean.clips, how.severity, how.streams(clean.ids))[0]
+        return how.read(record, view), how.read(record, spec)
+    made = how.corruption.apply(clean.clips, how.severity, how.streams(clean.ids))
+    return made[0], resized(made, spec.size)[0]
 
 
 @torch.no_grad()
