@@ -10,6 +10,7 @@ from robustvideo.benchmark.core.attack import Attack
 from robustvideo.benchmark.core.budget import NORMS, changed_area, changed_frames, norm_of
 from robustvideo.benchmark.core.losses import margin
 from robustvideo.benchmark.core.params import REQUIRED
+from robustvideo.benchmark.core.trained import Armed, Trained
 from robustvideo.benchmark.evaluation.threat import Pipeline
 
 ATTACKS, DEFENSES = sorted(registry.entries("attack")), sorted(registry.entries("defense"))
@@ -145,6 +146,8 @@ def test_black_box_attacks_ask_for_scores_alone_and_keep_their_cap(name, net, cl
 @pytest.mark.parametrize("name", DEFENSES)
 def test_defenses_do_what_they_declare(name, net, clips, streams):
     defense = make("defense", name)
+    if isinstance(defense, Trained):
+        defense = Armed(defense, defense.network(net).eval().requires_grad_(False))
     scorer = defense.protect(lambda x, rng: net(x))
     one = scorer(clips, streams(5))
     assert one.shape == (5, 6)

@@ -10,11 +10,14 @@ from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.core.registry import resolve
 from robustvideo.benchmark.core.rng import ClipRandom
 from robustvideo.benchmark.core.storage import to_frames
+from robustvideo.benchmark.core.trained import Learner
 from robustvideo.benchmark.models import zoo
-from robustvideo.benchmark.models.build import build_model
+from robustvideo.benchmark.models.build import build_model, state_sha256
 from robustvideo.benchmark.training import entries
+from robustvideo.benchmark.training.clips import Split
 from robustvideo.benchmark.training.entries import Recipe
-from robustvideo.benchmark.training.loop import classification, train
+from robustvideo.benchmark.training.loop import Plan
+from robustvideo.benchmark.training.loop import run as fit
 from robustvideo.corruptions import rose
 
 RAIN, FOG = "imgaug:Rain", "imgaug:imgcorruptlike.Fog"
@@ -239,14 +242,15 @@ def trained(recipe, still, ids=()):
     clips = still[:1, :, :2, :32, :32] // torch.arange(1, 9, dtype=torch.uint8).view(-1, 1, 1, 1, 1)
     steps = []
 
-    def objective(model, batch, labels):
-        steps.append((batch * 255).round().to(torch.uint8))
-        return classification(model, batch, labels)
+    class Watching(Learner):
+        def loss(self, batch, labels, rng):
+            steps.append((batch * 255).round().to(torch.uint8))
+            return super().loss(batch, labels, rng)
 
     model = build_model(resolve("model", "tsm:frames=2,size=32,weights=random"), "none", "ab")
     labels = torch.arange(8) % 2
-    train(model, clips, labels, clips, labels, recipe, objective=objective, ids=ids)
-    return model.weights_sha256, torch.cat(steps), clips
+    fit(Plan(Watching(model), Split(clips, labels, ids), Split(clips, labels), recipe))
+    return state_sha256(model), torch.cat(steps), clips
 
 
 def missing(clips, among):
@@ -290,7 +294,8 @@ def test_a_recipes_corruption_is_checked_before_the_first_step(still):
 def test_recipes_without_a_corruption_are_described_as_before():
     plain = {"epochs", "batch_size", "lr", "weight_decay", "optimizer", "seed", "warmup", "clip_norm"}
     assert set(PLAIN.described()) == plain
-    assert MIXED.described() == asdict(MIXED) and set(asdict(MIXED)) - plain == {"corruption", "severity"}
+    assert MIXED.described() | {"keep": "last"} == asdict(MIXED) and set(MIXED.described()) - plain == {"corruption", "severity"}
+    assert replace(PLAIN, keep="best").described()["keep"] == "best"
     for entry in entries.zoo_entries().values():
         assert zoo.find(entry.model, "tiny", entry.dataset)[1]["recipe"] == entry.recipe.described()
 

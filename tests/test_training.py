@@ -10,12 +10,15 @@ from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.core.files import sha256
 from robustvideo.benchmark.core.interfaces import Batch, ClipRecord
 from robustvideo.benchmark.core.registry import ready, resolve
+from robustvideo.benchmark.core.trained import Learner
 from robustvideo.benchmark.models import zoo
 from robustvideo.benchmark.models.build import build_model, state_sha256
-from robustvideo.benchmark.training import loop
+from robustvideo.benchmark.training import loop, shipping
 from robustvideo.benchmark.training import recipe as recipes
+from robustvideo.benchmark.training.clips import Split
 from robustvideo.benchmark.training.entries import Entry, Recipe
-from robustvideo.benchmark.training.loop import accuracy, classification, train
+from robustvideo.benchmark.training.loop import Plan, accuracy, train
+from robustvideo.benchmark.training.loop import run as fit
 
 SMALL = "tsm:frames=2,size=32"
 QUICK = Recipe(epochs=3, batch_size=8, lr=3e-3, weight_decay=0.01)
@@ -60,18 +63,25 @@ def test_the_same_seed_gives_the_same_bits_whatever_came_before():
     assert first.weights_sha256 == second.weights_sha256 != third.weights_sha256
 
 
-def test_the_objective_sees_float_clips_in_the_unit_range():
-    def objective(model, clips, labels):
-        assert clips.dtype == torch.float32 and float(clips.min()) >= 0 and 0.4 < float(clips.max()) <= 1
-        assert model.training
-        return classification(model, clips, labels)
+def test_a_learner_sees_float_clips_in_the_unit_range_and_the_clips_own_streams():
+    class Watching(Learner):
+        def loss(self, clips, labels, rng):
+            assert clips.dtype == torch.float32 and float(clips.min()) >= 0 and 0.4 < float(clips.max()) <= 1
+            assert self.network.training and len(rng) == len(clips)
+            return super().loss(clips, labels, rng)
 
-    run(Recipe(epochs=1, batch_size=12, lr=1e-3), objective=objective)
+    plan = Plan(Watching(fresh()), Split(*toy(24, 0)), Split(*toy(8, 1)), Recipe(epochs=1, batch_size=12, lr=1e-3))
+    fit(plan)
+    assert len(plan.history) == 1 and not plan.learner.network.training
 
 
 def test_divergence_and_no_clips_are_said():
+    class Diverging(Learner):
+        def loss(self, clips, labels, rng):
+            return super().loss(clips, labels, rng) * torch.nan
+
     with pytest.raises(InputError, match="in epoch 1; lower the learning rate"):
-        run(objective=lambda model, clips, labels: classification(model, clips, labels) * torch.nan)
+        fit(Plan(Diverging(fresh()), Split(*toy(24, 0)), Split(*toy(8, 1)), QUICK))
     clips, labels = toy(4, 0)
     with pytest.raises(InputError, match="0 training and 4 validation clips"):
         train(fresh(), clips[:0], labels[:0], clips, labels, QUICK)
@@ -156,16 +166,16 @@ def test_an_entry_of_the_zoo_repeats_itself_whatever_the_threads_around_it(tmp_p
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        shipped = recipes.train_entry(entry, zoo.FOLDER)
+        shipped = shipping.train_entry(entry, zoo.FOLDER)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
     assert "shipped" not in capsys.readouterr().err.replace(str(tmp_path / "shipped"), "")
-    again = recipes.train_entry(entry, tmp_path / "again")
+    again = shipping.train_entry(entry, tmp_path / "again")
     assert "tsm/toy: the same bits as the checkpoint that was shipped" in capsys.readouterr().err
     assert again.read_bytes() == shipped.read_bytes()
     card = json.loads(again.with_suffix(".json").read_text())
     assert card["threads"] == 1 and card["recipe"]["seed"] == 5
-    other = recipes.train_entry(entry, tmp_path / "other", seed=6)
+    other = shipping.train_entry(entry, tmp_path / "other", seed=6)
     assert "other weights than the checkpoint" in capsys.readouterr().err
     assert other.read_bytes() != shipped.read_bytes()

@@ -174,7 +174,7 @@ def test_auto_takes_the_shipped_file_and_checks_its_hash(tmp_path, monkeypatch):
 
     trained = build_model(resolve("model", "tsm:weights=random-7"), "toy", CLASSES)
     path = tmp_path / zoo.file_name("tsm", "tiny", "toy")
-    write_checkpoint(trained, {"seed": 7}, path)
+    write_checkpoint(trained.net, {"seed": 7}, path)
     monkeypatch.setattr(zoo, "FOLDER", tmp_path)
     model = build_model(resolve("model", "tsm"), "toy", CLASSES)
     assert same(model, trained.net.state_dict())

@@ -58,7 +58,10 @@ def test_what_is_special_wins(recipes):
     assert plain.recipe == entries.Recipe(epochs=9, batch_size=16, lr=2e-3) and plain.threads == 1
     assert motion.recipe == entries.Recipe(epochs=20, batch_size=16, lr=2e-3) and motion.threads == 2
     assert entries.default_recipe() == entries.Recipe(epochs=9, batch_size=16, lr=1e-3)
-    assert entries.select("tsm/shapes") == [plain] and entries.select("all") == list(found.values())
+    assert entries.select("tsm/shapes") == [plain] and entries.select("all") == [
+        *found.values(),
+        *entries.defended_entries().values(),
+    ]
 
 
 def test_an_unknown_entry_is_suggested():

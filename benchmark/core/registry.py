@@ -140,6 +140,13 @@ class Component:
         """The canonical text that stands for the component in tables and in a cell's hash: every default, but no paths."""
         return self.entry.canonical(self.values, identity=True)
 
+    @property
+    def short(self) -> str:
+        """The shortest spec of it: no defaults and no paths."""
+        changed = [f for f in self.entry.fields if f.identity and self.values[f.name] != f.default]
+        text = ",".join(f"{f.name}={f.format(self.values[f.name])}" for f in changed)
+        return f"{self.entry.name}:{text}" if text else self.entry.name
+
     def create(self) -> Any:
         """The live object."""
         return self.entry.create(self.values) if self.live is None else self.live

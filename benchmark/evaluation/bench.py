@@ -15,15 +15,17 @@ from ..core.errors import InputError
 from ..core.files import sha256
 from ..core.interfaces import Batch, ClipRecord, Dataset, Defense, Model
 from ..core.registry import Component
+from ..core.trained import Armed
 from ..data.corrupted import Corrupted
 from ..data.loader import load
 from ..data.selection import balanced, fit_split, manifest_sha256
+from ..models.armed import Owner, arm
 from ..models.build import build_model
 from .cell import Cell
 from .crafted import Crafted
 from .footage import KEPT_BYTES, Footage, Scene
 from .memory import Room
-from .threat import Pipeline
+from .threat import Pipeline, check_order, inside
 
 PROTOCOL = 2
 """Goes up when the way of measuring changes in a way that moves numbers."""
@@ -88,8 +90,15 @@ class Bench:
 
     def pipeline(self, cell: Cell) -> Pipeline:
         """The model behind the cell's defences: what is judged."""
-        defenses: list[Defense] = [link.create() for link in cell.defense]
-        return Pipeline.build(self.model(cell), defenses)
+        return Pipeline.build(self.model(cell), self.links(cell))
+
+    def links(self, cell: Cell) -> list[Defense | Armed]:
+        """The cell's defences, trained ones with their weights."""
+        owner = Owner(cell.model, cell.dataset.entry.name)
+        return [
+            self._once(f"link {link} {owner.model} {owner.dataset}", lambda link=link: arm(link, owner, self.model(cell)))
+            for link in cell.defense
+        ]
 
     def attacked(self, cell: Cell) -> Pipeline:
         """What the attacker holds, by the cell's threat.
@@ -103,6 +112,8 @@ class Bench:
             if not pipeline.gradient and not self.attack(cell).black_box:
                 raise InputError(f"defense {cell.defense_text}", "lets no gradient pass", "use a transfer or black-box attack")
             return pipeline
+        if cell.threat.name == "grey-box":
+            return Pipeline.build(inside(self.links(cell)) or self.model(cell), [])
         source, model = self.source(cell) or self.model(cell), self.model(cell)
         if (source.input.frames, source.input.size) != (model.input.frames, model.input.size):
             raise InputError(
@@ -134,7 +145,7 @@ class Bench:
 
     def fitted_once(self, cell: Cell, make: Callable[[], Any]) -> Any:
         """A universal perturbation; one that was made on an undefended model serves all cells that it is handed on to."""
-        if cell.threat is None or cell.threat.name == "adaptive":
+        if cell.threat is None or cell.threat.name in ("adaptive", "grey-box"):
             return make()
         made_on = f"{cell.source or cell.model} {self.model(cell).input}"
         return self._once(f"fitted {self._fit_key(cell)} {made_on} {cell.attack} {cell.seed}", make)
@@ -142,7 +153,7 @@ class Bench:
     def crafted_once(self, cell: Cell, number: int, make: Callable[[], Crafted]) -> Crafted:
         """The adversarial batch `number`; one made on an undefended model is shared where it is handed on, as memory allows."""
         threat = cell.threat
-        if threat is None or threat.name == "adaptive" or not cell.full:
+        if threat is None or threat.name in ("adaptive", "grey-box") or not cell.full:
             return make()
         key = f"{number} {self.scene(cell).name} {cell.source or cell.model} {cell.attack} {cell.seed}"
         if key not in self._crafted:
@@ -158,8 +169,9 @@ class Bench:
         Raises:
             InputError: A component cannot be built as asked.
         """
-        for link in cell.defense:
-            _promised(link, link.create(), ("stochastic", "gradient", "draws", "protect"))
+        check_order([link.create() for link in cell.defense], cell.defense_text)
+        for component, link in zip(cell.defense, self.links(cell), strict=True):
+            _promised(component, link, ("stochastic", "gradient", "draws", "protect"))
         if cell.attack:
             _promised(cell.attack, self.attack(cell), ("norm", "eps", "run", "limits"))
         if cell.corruption:
@@ -188,6 +200,8 @@ class Bench:
         # Only where there is one, so that a cell of an earlier version keeps its hash.
         extra: dict[str, Any] = {"shifts": cell.shifts} if cell.shifts else {}
         extra |= {"corruption": cell.corruption.text, "severity": cell.severity} if cell.corruption else {}
+        weights = [link.sha256 for link in self.links(cell) if isinstance(link, Armed)]
+        extra |= {"defense_sha256": weights} if weights else {}
         return extra | {
             "protocol": PROTOCOL,
             "kind": cell.kind,

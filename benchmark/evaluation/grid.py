@@ -9,7 +9,10 @@ from ..core.registry import Component, resolve
 from ..core.specs import split_chain
 from ..models.published import resolve_model
 from .cell import Cell
-from .threat import Threat
+from .threat import Threat, grey_box_differs
+
+DEFAULT = Threat("oblivious"), Threat("grey-box"), Threat("adaptive")
+"""How the attacker meets a defence unless told otherwise; grey-box is left out where it is another of them."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Grid:
     models: tuple[Component, ...]
     attacks: tuple[Component, ...] = ()
     defenses: tuple[tuple[Component, ...], ...] = ()
-    threats: tuple[Threat, ...] = (Threat("oblivious"), Threat("adaptive"))
+    threats: tuple[Threat, ...] = DEFAULT
     limit: int | None = None
     seed: int = 0
     corruptions: tuple[Component, ...] = ()
@@ -69,7 +72,11 @@ class Grid:
                 transfers = [threat for threat in threats if threat["source"]]
                 cells.append(self._cell(model, attack=attack, threat=Threat("white-box"), full=handed_on))
                 cells += [self._cell(model, attack=attack, **threat) for threat in transfers]
-                cells += [self._cell(model, attack=attack, defense=chain, **threat) for chain in chains[1:] for threat in threats]
+                cells += [
+                    self._cell(model, attack=attack, defense=chain, **threat)
+                    for chain in chains[1:]
+                    for threat in _met_by(chain, threats)
+                ]
         different = ("model", "attack", "corruption", "severity", "defense", "threat")
         return list({str([getattr(cell, part) for part in different]): cell for cell in cells}.values())
 
@@ -101,13 +108,19 @@ class Grid:
         return Cell(self.dataset, self.split, self.limit, model, seed=self.seed, **parts)  # type: ignore[arg-type]
 
 
+def _met_by(chain: Sequence[Component], threats: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The threats that a chain meets: grey-box only where that is a setting of its own."""
+    differs = grey_box_differs([link.create() for link in chain])
+    return [threat for threat in threats if differs or threat["threat"].name != "grey-box"]
+
+
 def resolve_chain(text: str) -> tuple[Component, ...]:
     """A defence chain `first+second`; `none` is the empty one."""
     return () if text == "none" else tuple(resolve("defense", part) for part in split_chain(text))
 
 
 def resolve_threats(texts: Sequence[str]) -> tuple[Threat, ...]:
-    """Threats for defended cells, by default oblivious and adaptive; no defended row is made without its adaptive counterpart.
+    """Threats for defended cells, by default all but transfers; no defended row is made without its adaptive counterpart.
 
     Raises:
         InputError: An unknown threat, or `white-box`, which is the name of undefended rows.
@@ -116,10 +129,12 @@ def resolve_threats(texts: Sequence[str]) -> tuple[Threat, ...]:
     for threat in threats:
         if threat.name == "white-box":
             raise InputError(
-                "threat", "white-box is what undefended models get anyway", "use oblivious, adaptive or transfer:<model>"
+                "threat",
+                "white-box is what undefended models get anyway",
+                "use oblivious, grey-box, adaptive or transfer:<model>",
             )
     if not threats:
-        return Threat("oblivious"), Threat("adaptive")
+        return DEFAULT
     if not any(threat.name == "adaptive" for threat in threats):
         threats = (*threats, Threat("adaptive"))
     return threats

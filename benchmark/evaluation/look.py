@@ -18,7 +18,7 @@ from .footage import Scene
 from .grid import Grid
 from .measure import judging, passes
 from .target import GRADIENT_COST
-from .threat import Threat
+from .threat import Threat, grey_box_differs
 
 
 @dataclass(frozen=True)
@@ -133,10 +133,12 @@ def cell_for(
     met = Threat.parse(threat or ("adaptive" if defense else "white-box"))
     if met.name == "white-box" and defense:
         raise InputError("threat", "white-box is for models without defence", "use oblivious, adaptive or transfer:<model>")
-    if met.name in ("oblivious", "adaptive") and not defense:
+    if met.name in ("oblivious", "grey-box", "adaptive") and not defense:
         raise InputError(
             "threat", f"{met.name} says how an attacker meets a defence", "name one with --defense, or use white-box"
         )
+    if met.name == "grey-box" and not grey_box_differs([link.create() for link in defense]):
+        raise InputError("threat", "grey-box is no setting of its own for this defence", "use oblivious or adaptive")
     if met.name == "transfer" and not met.source:
         raise InputError("threat", "transfer lacks the model that the attack is made on", "write transfer:<model>")
     threats = () if met.name == "white-box" else (met,)

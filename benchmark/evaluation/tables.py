@@ -12,7 +12,7 @@ from .checks import cross_flags, own_flags
 from .stats import interval
 from .store import Store
 
-KNOWLEDGE = ("transfer", "white-box", "oblivious", "adaptive")
+KNOWLEDGE = ("transfer", "white-box", "oblivious", "grey-box", "adaptive")
 """Kinds of threat, those whose attacker knows more later."""
 
 CELL_COLUMNS = [

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from ..core.attack import Gradient
-from ..core.cam import WithFeatures, last_maps
+from ..core.cam import WithFeatures
 from ..core.errors import InputError
 from ..core.losses import Loss, margin
 from ..core.rng import ClipRandom
+from ..core.whitebox import gradient_of
 from .memory import Room
 from .threat import Pipeline, Threat
 
@@ -158,18 +159,7 @@ class CountedTarget:
         return Gradient(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
     def _one_pass(self, clips: Tensor, labels: Tensor, loss: Loss, rng: ClipRandom) -> Gradient:
-        clips = clips.detach().requires_grad_()
-        if isinstance(loss, WithFeatures):
-            if self._pipeline.model is None:
-                raise InputError("loss", "it needs the feature maps of a model")
-            with last_maps(self._pipeline.model, len(clips)) as maps:
-                logits = self._pipeline.scorer(clips, rng)
-                value = loss.loss(logits, labels, maps())
-        else:
-            logits = self._pipeline.scorer(clips, rng)
-            value = loss(logits, labels)
-        (grad,) = torch.autograd.grad(value.sum(), clips)
-        return Gradient(grad, value.detach(), logits.detach())
+        return gradient_of(self._pipeline.scorer, self._pipeline.model, clips, labels, loss, rng)
 
     def _sound(self, found: Gradient, rng: ClipRandom) -> Tensor:
         """The gradient without NaN and infinities, which are counted, as are gradients of 0 of clips that are still right."""

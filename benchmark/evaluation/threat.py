@@ -2,7 +2,8 @@
 
 Undefended models are attacked `white-box`. A defended one is attacked `oblivious` (crafted on the undefended model) and
 `adaptive` (crafted through the whole defended pipeline: EOT where it is random, its own surrogate where it declares BPDA), and
-on request by `transfer:<model>` (crafted on another, undefended model).
+on request by `transfer:<model>` (crafted on another, undefended model). Where a chain answers with a retrained classifier behind
+something else, it is also attacked `grey-box`: crafted on that classifier alone, as papers do that leave out what purifies.
 """
 
 from collections.abc import Sequence
@@ -17,8 +18,9 @@ from ..core.params import Field
 from ..core.registry import did_you_mean
 from ..core.rng import ClipRandom
 from ..core.specs import Spec
+from ..core.trained import Armed, Retrained, Trained
 
-THREATS = ("white-box", "oblivious", "adaptive", "transfer")
+THREATS = ("white-box", "oblivious", "grey-box", "adaptive", "transfer")
 _FIELDS = {
     "eot": Field("eot", "int", 1, low=1),
     "average": Field("average", "str", "loss", choices=("loss", "score")),
@@ -87,7 +89,7 @@ class Pipeline:
     surrogate: bool = False
 
     @classmethod
-    def build(cls, model: Model, defenses: Sequence[Defense]) -> "Pipeline":
+    def build(cls, model: Model, defenses: Sequence[Defense | Armed]) -> "Pipeline":
         """Clips pass the first defence first, the model last; in a chain one draw is one draw of every link."""
 
         def scorer(clips: Tensor, rng: ClipRandom) -> Tensor:
@@ -98,7 +100,7 @@ class Pipeline:
         stochastic = any(defense.stochastic for defense in defenses)
         draws = max((defense.draws for defense in defenses), default=1) if stochastic else 1
         gradients = {defense.gradient for defense in defenses}
-        return cls(scorer, stochastic, draws, "none" not in gradients, model, "bpda" in gradients)
+        return cls(scorer, stochastic, draws, "none" not in gradients, inside(defenses) or model, "bpda" in gradients)
 
     @torch.no_grad()
     def decide(self, clips: Tensor, rng: ClipRandom) -> Tensor:
@@ -107,3 +109,32 @@ class Pipeline:
             return self.scorer(clips, rng)
         scores = sum(self.scorer(clips, rng).softmax(dim=1) for _ in range(self.draws))
         return (scores / self.draws).clamp_min(1e-30).log()  # type: ignore[operator]
+
+
+def inside(defenses: Sequence[Defense | Armed]) -> Model | None:
+    """The classifier that answers in the model's place; None where no link replaces it."""
+    return next((link.inside for link in defenses if isinstance(link, Armed) and link.inside), None)
+
+
+def grey_box_differs(defenses: Sequence[Defense]) -> bool:
+    """Whether a retrained classifier answers behind something else, so that attacking it alone is another setting."""
+    replacing = [link for link in defenses if isinstance(link, Trained) and link.replaces]
+    return bool(replacing) and (len(defenses) > 1 or not isinstance(replacing[0], Retrained))
+
+
+def check_order(defenses: Sequence[Defense], text: str) -> None:
+    """Refuses a chain in which a link would never be asked.
+
+    Raises:
+        InputError: A defence that answers in the model's place is not the last, or there are two.
+    """
+    links = text.split("+")
+    for place, link in enumerate(defenses[:-1]):
+        if isinstance(link, Trained) and link.replaces:
+            last = defenses[-1]
+            if isinstance(last, Trained) and last.replaces:
+                raise InputError(f"defense {text}", "two of its links answer in the model's place", "keep one of them")
+            name = links[place].partition(":")[0]
+            raise InputError(
+                f"defense {text}", f"{name} answers in the model's place, so no link after it is asked", f"put {name} last"
+            )

@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..core.errors import InputError
-from ..core.registry import did_you_mean, entries
+from ..core.registry import did_you_mean, entries, find
 
 FILE = Path(__file__).parent / "zoo.toml"
+DEFENSES = Path(__file__).parent / "defenses.toml"
+DATASET = "shapes"
+"""What the shipped defences are trained on."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Recipe:
         corruption: Spec of a corruption that training clips go through as the model takes them, whatever its `size`, with new
             draws in every epoch; empty for none.
         severity: Of that corruption, 1 to 5.
+        keep: Whose weights are kept: the `last` epoch's, or the `best` one's on the validation clips.
     """
 
     epochs: int
@@ -39,14 +43,12 @@ class Recipe:
     clip_norm: float = 0.0
     corruption: str = ""
     severity: int = 2
+    keep: Literal["last", "best"] = "last"
 
     def described(self) -> dict[str, Any]:
-        """What a card says of it: all values, and nothing of a corruption where there is none."""
-        values = asdict(self)
-        return values if self.corruption else {key: value for key, value in values.items() if key not in _CORRUPTION}
-
-
-_CORRUPTION = ("corruption", "severity")
+        """What a card says of it: all values but those that say nothing: no corruption, and the last epoch's weights."""
+        hidden = {"corruption", "severity"} if not self.corruption else set()
+        return {key: value for key, value in asdict(self).items() if key not in hidden and (key, value) != ("keep", "last")}
 
 
 @dataclass(frozen=True)
@@ -58,17 +60,19 @@ class Entry:
         dataset: Spec of the data set.
         recipe: How it is trained.
         threads: CPU threads of the training; sums run in another order with another number, so the weights differ.
+        defense: Spec of the defence that is trained for the model; empty for the model itself.
     """
 
     model: str
     dataset: str
     recipe: Recipe
     threads: int
+    defense: str = ""
 
     @property
     def name(self) -> str:
-        """`tsm/shapes`."""
-        return f"{self.model}/{self.dataset}"
+        """`tsm/shapes`, or `tsm/shapes/cat` for a defence."""
+        return f"{self.model}/{self.dataset}" + (f"/{self.defense}" if self.defense else "")
 
 
 def zoo_entries() -> dict[str, Entry]:
@@ -87,13 +91,40 @@ def default_recipe() -> Recipe:
     return _entry("", "", tomllib.loads(FILE.read_text(encoding="utf-8"))["defaults"], {}).recipe
 
 
+def defended_entries() -> dict[str, Entry]:
+    """All checkpoints of trained defences that are shipped, by name."""
+    table = tomllib.loads(DEFENSES.read_text(encoding="utf-8"))
+    threads = table["defaults"]["threads"]
+    made = [
+        Entry(model, DATASET, defended_recipe(defense, model), threads, defense)
+        for defense, models in table["shipped"].items()
+        for model in models
+    ]
+    return {entry.name: entry for entry in made}
+
+
+def defended_recipe(defense: str, model: str) -> Recipe:
+    """How a defence is trained for a model, both by spec: defaults, the defence's own values, those for it, those for the model.
+
+    Raises:
+        InputError: There is no such defence.
+    """
+    table = tomllib.loads(DEFENSES.read_text(encoding="utf-8"))
+    name, architecture = defense.partition(":")[0], model.partition(":")[0]
+    for_all = table.get("recipes", {}).get(name, {})
+    own = find("defense", name).load().recipe | {key: value for key, value in for_all.items() if not isinstance(value, dict)}
+    values = table["defaults"] | own | for_all.get(architecture, {})
+    del values["threads"]
+    return Recipe(**values)
+
+
 def select(name: str) -> list[Entry]:
-    """The entry of a name such as `tsm/shapes`, or all of them for `all`.
+    """The entry of a name such as `tsm/shapes` or `tsm/shapes/cat`, or all of them for `all`.
 
     Raises:
         InputError: There is none of that name; close ones are suggested.
     """
-    known = zoo_entries()
+    known = zoo_entries() | defended_entries()
     if name == "all":
         return list(known.values())
     if name not in known:

@@ -3,19 +3,22 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ..core.corruption import Corruption
 from ..core.errors import InputError
 from ..core.interfaces import Model
-from ..core.registry import resolve
 from ..core.rng import ClipRandom
+from ..core.trained import Learner, Trial
 from ..models.build import state_sha256
+from .checkpoint import Best, State
+from .clips import Split, as_float
 from .entries import Recipe
+from .trial import BATCH, corruption_of, tried
 
 
 @dataclass(frozen=True)
@@ -26,21 +29,56 @@ class Epoch:
         number: 1 for the first.
         loss: Mean training loss.
         accuracy: Accuracy on the validation clips, in [0, 1].
+        robust: Accuracy on them under the defence's trial, in [0, 1]; None where it has none.
     """
 
     number: int
     loss: float
     accuracy: float
+    robust: float | None = None
+
+    def described(self) -> dict[str, Any]:
+        """What a card says of it."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 History = list[Epoch]
-Objective = Callable[[Model, Tensor, Tensor], Tensor]
-"""Model, float clips (N, 3, T, H, W) in [0, 1] and labels (N,) to a scalar loss: where adversarial training differs."""
 
 
-def classification(model: Model, clips: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy."""
-    return F.cross_entropy(model(clips), labels)
+@dataclass
+class Plan:
+    """A training: what learns, from what, how, and what it is tried by.
+
+    Attributes:
+        learner: What learns; it comes back frozen, in eval mode, with the weights of its last or best epoch.
+        train: Training clips.
+        val: Validation clips.
+        recipe: How.
+        trial: What every epoch is tried by, besides clean clips.
+        on_epoch: Called after every epoch, and at the start for each that an earlier, killed run had finished.
+        on_step: Called after every step, likewise.
+        keep: File that a killed training goes on from; None for none. It is gone when the training is done.
+        key: What the training is, so that a file of another one is not gone on from.
+        history: Its epochs so far.
+        kept: Number of the epoch whose weights were kept.
+    """
+
+    learner: Learner
+    train: Split
+    val: Split
+    recipe: Recipe
+    trial: Trial | None = None
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None
+    on_step: Callable[[], None] = lambda: None
+    keep: Path | None = None
+    key: str = ""
+    history: History = field(default_factory=list)
+    kept: int = 0
+
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
+        return math.ceil(len(self.train) / self.recipe.batch_size)
 
 
 def train(
@@ -50,12 +88,10 @@ def train(
     val_clips: Tensor,
     val_labels: Tensor,
     recipe: Recipe,
-    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    on_step: Callable[[], None] = lambda: None,
-    objective: Objective = classification,
     ids: Sequence[str] = (),
+    **options: Any,
 ) -> History:
-    """Trains a model in place, on the device where it lies; the same seed gives the same weights, bit for bit, on a machine.
+    """Trains a model in place to classify; the same seed gives the same weights, bit for bit, on a machine.
 
     Args:
         model: The model; it comes back frozen, in eval mode, with its hash renewed.
@@ -64,44 +100,84 @@ def train(
         val_clips: Validation clips, uint8 (V, 3, T, H, W).
         val_labels: int64 (V,).
         recipe: How.
-        on_epoch: Called after every epoch.
-        on_step: Called after every step.
-        objective: What is minimised.
-        ids: Of the training clips, which a corruption's draws belong to; default: their positions.
+        ids: Names of the training clips, which a corruption's draws belong to; default: their positions.
+        **options: More attributes of `Plan`.
 
     Returns:
         One entry per epoch.
 
     Raises:
-        InputError: There are no clips, the recipe's corruption is unknown or cannot take them, or the loss stops being finite.
+        InputError: As `run`.
     """
-    if not len(clips) or not len(val_clips):
-        raise InputError("train", f"{len(clips)} training and {len(val_clips)} validation clips", "both must be there")
-    device = next(model.parameters()).device
-    order = torch.Generator().manual_seed(recipe.seed)
-    seen = _corrupter(recipe, ids or [str(row) for row in range(len(clips))], device)
-    history: History = []
-    with _reproducible(recipe.seed, device):
-        step = _stepper(model, recipe, recipe.epochs * math.ceil(len(clips) / recipe.batch_size), objective)
-        try:
-            for number in range(1, recipe.epochs + 1):
-                model.train().requires_grad_(True)
-                loss = 0.0
-                for rows in torch.randperm(len(clips), generator=order).split(recipe.batch_size):
-                    batch = seen(clips[rows], rows, number)
-                    loss += step(as_float(batch, device), labels[rows].to(device)) * len(rows)
-                    on_step()
-                if not math.isfinite(loss):
-                    raise InputError("recipe", f"the loss is {loss} in epoch {number}", "lower the learning rate")
-                history.append(Epoch(number, loss / len(clips), accuracy(model, val_clips, val_labels)))
-                on_epoch(history[-1])
-        finally:
-            model.eval().requires_grad_(False)
+    plan = Plan(Learner(model), Split(clips, labels, ids), Split(val_clips, val_labels), recipe, **options)
+    run(plan)
     model.weights_sha256 = state_sha256(model)
-    return history
+    return plan.history
 
 
-def accuracy(model: Model, clips: Tensor, labels: Tensor, batch_size: int = 64) -> float:
+def run(plan: Plan) -> None:
+    """Trains a plan's learner in place, on the device where it lies; a killed training goes on after its last whole epoch.
+
+    Raises:
+        InputError: There are no clips, the recipe's corruption is unknown or cannot take them, the loss stops being finite, or
+            the file of an earlier run cannot be read.
+    """
+    learner, recipe = plan.learner, plan.recipe
+    if not len(plan.train) or not len(plan.val):
+        raise InputError("train", f"{len(plan.train)} training and {len(plan.val)} validation clips", "both must be there")
+    device = next(iter(learner.parameters())).device
+    seen = _corrupter(recipe, plan.train, device)
+    with _reproducible(recipe.seed, device):
+        order, best = torch.Generator().manual_seed(recipe.seed), Best(recipe.keep)
+        step = _Stepper(learner, recipe, recipe.epochs * plan.steps)
+        parts = {"learner": learner, "optimizer": step.optimizer, "schedule": step.schedule}
+        state = State(plan.keep, plan.key, parts, order, best)
+        try:
+            _go_on(plan, state, device)
+            for number in range(len(plan.history) + 1, recipe.epochs + 1):
+                done = _epoch(plan, number, step, seen, order, device)
+                plan.history.append(done)
+                best.see(number, done.accuracy if done.robust is None else done.robust, done.accuracy, learner.network)
+                state.save([epoch.described() for epoch in plan.history])
+                plan.on_epoch(done)
+        finally:
+            learner.switch(False)
+        best.restore(learner.network)
+        plan.kept = best.epoch
+
+
+def _go_on(plan: Plan, state: State, device: torch.device) -> None:
+    """Takes a killed training up, and shows what it had done."""
+    for values in state.load(device):
+        plan.history.append(Epoch(**values))
+        for _ in range(plan.steps):
+            plan.on_step()
+        plan.on_epoch(plan.history[-1])
+
+
+def _epoch(plan: Plan, number: int, step: "_Stepper", seen: "Seen", order: torch.Generator, device: torch.device) -> Epoch:
+    learner, recipe, loss = plan.learner, plan.recipe, 0.0
+    learner.switch(True)
+    learner.begin(number, recipe.epochs)
+    for rows in torch.randperm(len(plan.train), generator=order).split(recipe.batch_size):
+        rng = plan.train.streams(rows, recipe.seed, f"learn in epoch {number}", device)
+        batch = as_float(seen(plan.train.clips[rows], rows, number), device)
+        loss += step(batch, plan.train.labels[rows].to(device), rng) * len(rows)
+        plan.on_step()
+    if not math.isfinite(loss):
+        raise InputError("recipe", f"the loss is {loss} in epoch {number}", "lower the learning rate")
+    learner.switch(False)
+    clean, robust = tried(learner, plan.val, recipe, plan.trial, device)
+
+    def batches() -> Iterator[tuple[Tensor, Tensor, ClipRandom]]:
+        for clips, labels, rng in plan.val.batches(BATCH, recipe.seed, f"end of epoch {number}", device):
+            yield as_float(clips, device), labels, rng
+
+    learner.end(number, recipe.epochs, batches)
+    return Epoch(number, loss / len(plan.train), clean, robust)
+
+
+def accuracy(model: Model, clips: Tensor, labels: Tensor, batch_size: int = BATCH) -> float:
     """Share of right answers on uint8 clips (N, 3, T, H, W), in eval mode and float32."""
     device = next(model.parameters()).device
     model.eval()
@@ -111,24 +187,17 @@ def accuracy(model: Model, clips: Tensor, labels: Tensor, batch_size: int = 64) 
     return right / len(clips)
 
 
-def as_float(clips: Tensor, device: torch.device) -> Tensor:
-    """Stored uint8 clips as the float32 clips in [0, 1] that models take."""
-    return clips.to(device).float().div_(255)
+Seen = Callable[[Tensor, Tensor, int], Tensor]
+"""A batch of uint8 clips, their rows and the epoch's number to the clips that are trained on."""
 
 
-def _corrupter(recipe: Recipe, ids: Sequence[str], device: torch.device) -> Callable[[Tensor, Tensor, int], Tensor]:
-    """What makes of a batch of clips, their rows and the epoch's number the clips that are trained on."""
+def _corrupter(recipe: Recipe, split: Split, device: torch.device) -> Seen:
     if not recipe.corruption:
         return lambda clips, rows, epoch: clips
-    component = resolve("corruption", recipe.corruption)
-    corruption: Corruption = component.create()
-    corruption.setting(recipe.severity)  # an unknown one is refused before the first step
-    if corruption.stage == "file":
-        raise InputError("recipe: corruption", f"{component.entry.name} acts on files", "add stage=frames")
+    corruption, text = corruption_of(recipe, recipe.corruption)  # an unknown one is refused before the first step
 
     def corrupted(clips: Tensor, rows: Tensor, epoch: int) -> Tensor:
-        purpose = f"train {component.text} {recipe.severity} epoch {epoch}"
-        rng = ClipRandom.for_clips([ids[int(row)] for row in rows], recipe.seed, purpose, device)
+        rng = split.streams(rows, recipe.seed, f"train {text} {recipe.severity} epoch {epoch}", device)
         return corruption.apply(clips.to(device), recipe.severity, rng)
 
     return corrupted
@@ -143,28 +212,28 @@ def _reproducible(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def _stepper(model: Model, recipe: Recipe, steps: int, objective: Objective) -> Callable[[Tensor, Tensor], float]:
-    if recipe.optimizer == "adamw":
-        optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay)
-    else:
-        optimizer = torch.optim.SGD(
-            model.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=0.9, nesterov=True
-        )
-    schedule = _schedule(optimizer, recipe.warmup, steps)
+class _Stepper:
+    """One step of the optimiser."""
 
-    def step(clips: Tensor, labels: Tensor) -> float:
+    def __init__(self, learner: Learner, recipe: Recipe, steps: int) -> None:
+        self._learner, self._clip_norm, weights = learner, recipe.clip_norm, list(learner.learning())
+        if recipe.optimizer == "adamw":
+            self.optimizer = torch.optim.AdamW(weights, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        else:
+            self.optimizer = torch.optim.SGD(weights, lr=recipe.lr, weight_decay=recipe.weight_decay, momentum=0.9, nesterov=True)
+        self.schedule, self._weights = _schedule(self.optimizer, recipe.warmup, steps), weights
+
+    def __call__(self, clips: Tensor, labels: Tensor, rng: ClipRandom) -> float:
         # bfloat16 has the range of float32, so no loss scaling is needed; CPUs gain nothing from it.
         with torch.autocast("cuda", dtype=torch.bfloat16, enabled=clips.is_cuda):
-            loss = objective(model, clips, labels)
-        optimizer.zero_grad(set_to_none=True)
+            loss = self._learner.loss(clips, labels, rng)
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        if recipe.clip_norm:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
-        optimizer.step()
-        schedule.step()
+        if self._clip_norm:
+            torch.nn.utils.clip_grad_norm_(self._weights, self._clip_norm)
+        self.optimizer.step()
+        self.schedule.step()
         return float(loss.detach())
-
-    return step
 
 
 def _schedule(optimizer: torch.optim.Optimizer, warmup: int, steps: int) -> torch.optim.lr_scheduler.LRScheduler:

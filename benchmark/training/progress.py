@@ -39,7 +39,8 @@ class TrainProgress:
 
     def epoch(self, epoch: Epoch) -> None:
         """An epoch is done."""
-        text = f"epoch {epoch.number}/{self._epochs} loss {epoch.loss:.3f} validation {epoch.accuracy:.1%}"
+        robust = "" if epoch.robust is None else f" robust {epoch.robust:.1%}"
+        text = f"epoch {epoch.number}/{self._epochs} loss {epoch.loss:.3f} validation {epoch.accuracy:.1%}{robust}"
         self._bar.update(self._task, description=text)
         if self._lines:
             print(text, file=sys.stderr, flush=True)

@@ -5,15 +5,12 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core.errors import InputError
 from ..core.files import sha256, write_atomically
@@ -23,37 +20,11 @@ from ..data.loader import load
 from ..data.selection import manifest_sha256
 from ..models import zoo
 from ..models.build import build_model
-from .entries import Entry, Recipe
+from .entries import Recipe
 from .loop import History, accuracy, train
 from .progress import TrainProgress
 
 SPLITS = ("train", "val", "test")
-
-
-def train_entry(entry: Entry, out: Path, seed: int | None = None, progress: bool = True) -> Path:
-    """Trains one checkpoint of the zoo by its own recipe, and says on stderr whether it came out as the shipped one.
-
-    Args:
-        entry: Which.
-        out: Folder to write to.
-        seed: In place of the recipe's.
-        progress: Whether to write to stderr.
-
-    Returns:
-        The checkpoint.
-
-    Raises:
-        InputError: As `train_tiny`.
-    """
-    shipped = zoo.FOLDER / zoo.file_name(entry.model, "tiny", entry.dataset)
-    before = sha256(shipped) if shipped.is_file() else ""
-    recipe = entry.recipe if seed is None else replace(entry.recipe, seed=seed)
-    with _threads(entry.threads):
-        path = train_tiny(entry.model, entry.dataset, recipe, out, progress)
-    if progress and before:
-        same = "the same bits as" if sha256(path) == before else "other weights than"
-        print(f"{entry.name}: {same} the checkpoint that was shipped", file=sys.stderr)
-    return path
 
 
 def train_tiny(model: str, dataset: str, recipe: Recipe, out: Path, progress: bool = True) -> Path:
@@ -73,7 +44,7 @@ def train_tiny(model: str, dataset: str, recipe: Recipe, out: Path, progress: bo
         InputError: A spec is wrong, a video cannot be read, or the training diverges.
     """
     started = time.monotonic()
-    _check_folder(out)
+    check_folder(out)
     component, data = resolve("model", model, weights=f"random-{recipe.seed}"), resolve("dataset", dataset)
     if "preset" not in component.values:
         raise InputError("model", f"{component.entry.name} has no presets", "choose one that has, such as tsm")
@@ -85,28 +56,18 @@ def train_tiny(model: str, dataset: str, recipe: Recipe, out: Path, progress: bo
     steps = recipe.epochs * math.ceil(len(records["train"]) / recipe.batch_size)
     with TrainProgress(recipe.epochs, steps, progress) as shown:
         ids = [record.id for record in records["train"]]
-        history = train(ready, *clips["train"], *clips["val"], recipe, shown.epoch, shown.step, ids=ids)
+        history = train(ready, *clips["train"], *clips["val"], recipe, ids, on_epoch=shown.epoch, on_step=shown.step)
     card = describe(ready, component, data, records, recipe, history)
     card |= {"classes": list(made.classes), "test_accuracy": accuracy(ready, *clips["test"])}
     card["wall_seconds"] = round(time.monotonic() - started, 1)
     path = out / zoo.file_name(component.entry.name, component.values["preset"], data.entry.name)
-    write_checkpoint(ready, card, path)
+    write_checkpoint(ready.net, card, path)
     if progress:
         print(f"wrote {path} and {zoo.card_path(path).name}", file=sys.stderr)
     return path
 
 
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _check_folder(out: Path) -> None:
+def check_folder(out: Path) -> None:
     """Learns before the training whether its result can be written."""
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -149,7 +110,7 @@ def describe(
         "clips": {split: len(part) for split, part in records.items()},
         "manifest_sha256": {split: manifest_sha256(part) for split, part in records.items()},
         "recipe": recipe.described(),
-        "history": [asdict(epoch) for epoch in history],
+        "history": [epoch.described() for epoch in history],
         "val_accuracy": history[-1].accuracy,
         "parameters": sum(value.numel() for value in model.parameters()),
         "torch": torch.__version__,
@@ -158,7 +119,7 @@ def describe(
     }
 
 
-def write_checkpoint(model: Model, card: dict[str, Any], path: Path) -> None:
+def write_checkpoint(net: nn.Module, card: dict[str, Any], path: Path) -> None:
     """Writes the network's weights as safetensors, then the card with their hash beside them.
 
     A run that is killed in between leaves a card whose hash does not fit, which loading refuses.
@@ -166,7 +127,7 @@ def write_checkpoint(model: Model, card: dict[str, Any], path: Path) -> None:
     Raises:
         InputError: The folder cannot be written, or the disk is full.
     """
-    state = {key: value.detach().cpu().contiguous() for key, value in model.net.state_dict().items()}
+    state = {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
     try:
         write_atomically(path, save(state))
         write_atomically(zoo.card_path(path), json.dumps(card | {"sha256": sha256(path)}, indent=2) + "\n")

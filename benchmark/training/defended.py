@@ -1,0 +1,82 @@
+"""How a trained defence is made: one call trains it for a model on a data set and writes its checkpoint and card."""
+
+import hashlib
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..core.errors import InputError
+from ..core.registry import Component
+from ..core.trained import Trained
+from ..data.selection import manifest_sha256
+from ..models.armed import Owner, file_name
+from ..models.build import build_model
+from .clips import Split
+from .entries import Recipe
+from .loop import Plan, run
+from .progress import TrainProgress
+from .recipe import SPLITS, check_folder, describe, read_clips, write_checkpoint
+from .trial import tried
+
+
+def train_defended(
+    defense: Component, model: Component, dataset: Component, recipe: Recipe, out: Path, progress: bool = True
+) -> Path:
+    """Trains a defence for a model, and writes `<defense>.<model>-<preset>.<dataset>.safetensors` with its `.json` card.
+
+    A killed training leaves `<name>.partial` in the folder, from which the same call goes on after the last whole epoch.
+
+    Args:
+        defense: The defence, with the values that it is trained with.
+        model: The model that it is trained for, with the weights that the training starts from.
+        dataset: A data set with the splits train, val and test.
+        recipe: How.
+        out: Folder to write to.
+        progress: Whether to show progress on stderr.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        InputError: The defence is not trained, a video cannot be read, the model does not suit it, or the training diverges.
+    """
+    started, made = time.monotonic(), defense.create()
+    if not isinstance(made, Trained):
+        raise InputError("defense", f"{defense.entry.name} is not trained", "use it as it is, or train at, cat or another one")
+    check_folder(out)
+    data = dataset.create()
+    base = build_model(model, dataset.entry.name, data.classes)
+    base.to("cuda" if torch.cuda.is_available() else "cpu")
+    records = {split: data.records(split) for split in SPLITS}
+    splits = {name: Split(*read_clips(part, base.input), ids=[record.id for record in part]) for name, part in records.items()}
+    path = out / file_name(defense, Owner(model, dataset.entry.name))
+    what = [defense.text, defense.entry.version, str(model), base.weights_sha256, recipe.described()]
+    what += [manifest_sha256(part) for part in records.values()]
+    with TrainProgress(recipe.epochs, recipe.epochs * -(-len(splits["train"]) // recipe.batch_size), progress) as shown:
+        plan = Plan(made.learner(base), splits["train"], splits["val"], recipe, made.trial, shown.epoch, shown.step)
+        plan.keep, plan.key = path.with_suffix(".partial"), hashlib.sha256(json.dumps(what).encode()).hexdigest()
+        run(plan)
+    card = {"defense": defense.text, "version": defense.entry.version, "starts_from": base.weights_sha256}
+    card |= describe(base, model, dataset, records, recipe, plan.history) | _outcome(plan, splits["test"])
+    card |= {"classes": list(data.classes), "wall_seconds": round(time.monotonic() - started, 1)}
+    write_checkpoint(made.saved(plan.learner.network), card, path)
+    plan.keep.unlink(missing_ok=True)
+    if progress:
+        print(f"wrote {path} and {path.with_suffix('.json').name}", file=sys.stderr)
+    return path
+
+
+def _outcome(plan: Plan, test: Split) -> dict[str, Any]:
+    """What the kept epoch is worth, on the validation clips and on the test clips, alone and under the trial."""
+    kept = plan.history[plan.kept - 1]
+    device = next(iter(plan.learner.parameters())).device
+    clean, robust = tried(plan.learner, test, plan.recipe, plan.trial, device)
+    found: dict[str, Any] = {"kept_epoch": plan.kept, "val_accuracy": kept.accuracy, "test_accuracy": clean}
+    found["parameters"] = sum(value.numel() for value in plan.learner.network.parameters())
+    if plan.trial:
+        found |= {"trial": plan.trial.spec, "val_robust": kept.robust, "test_robust": robust}
+    return found
