@@ -10,9 +10,7 @@ from ..benchmark.core.ascent import Sign, ascend
 from ..benchmark.core.attack import Attack, Target
 from ..benchmark.core.best import Best
 from ..benchmark.core.budget import Ball, check_eps
-from ..benchmark.core.cam import WithFeatures, activation_maps, least_attended, over_largest
-from ..benchmark.core.errors import InputError
-from ..benchmark.core.losses import cross_entropy, margin
+from ..benchmark.core.cam import WithFeatures, asked_classes, attention
 from ..benchmark.core.params import PIXEL, param
 from ..benchmark.core.registry import register
 from ..benchmark.core.rng import ClipRandom
@@ -57,21 +55,10 @@ class TA(Attack):
         """Candidates (N, C, T, H, W) of clips (N, C, T, H, W) with labels (N,)."""
         best, ball = Best(clips), Ball(clips, self.norm, self.eps)
         move = Sign(self.eps / 2 if self.step is None else self.step)
-        pair = torch.stack((labels, self._classes(target.logits(clips, rng), labels, rng)), dim=1)
+        pair = torch.stack((labels, asked_classes(target.logits(clips, rng), labels, rng)), dim=1)
         ascend(target, ball, pair, rng, best, loss=WithFeatures(self._loss), steps=self.steps, move=move, keep="last")
         return best.clips
 
-    def _classes(self, logits: Tensor, labels: Tensor, rng: ClipRandom) -> Tensor:
-        """The class of each clip that the maps are of, (N,)."""
-        drawn = rng.integers(0, logits.shape[1] - 1)
-        other = drawn + (drawn >= labels).long()
-        return torch.where(margin(logits, labels) > 0, other, labels)
-
     def _loss(self, logits: Tensor, labels: Tensor, maps: Tensor) -> Tensor:
         """Eq. 5 of true and chosen classes (N, 2) and feature maps (N, t, C, h, w), (N,)."""
-        steps = maps.shape[1]
-        if self.frames is not None and self.frames > steps:
-            problem = f"{self.frames} is more than the {steps} time steps of the model's last feature maps"
-            raise InputError("attack ta: frames", problem, f"it must be from 1 to {steps}")
-        seen = over_largest(activation_maps(cross_entropy(logits, labels[:, 1]), maps))
-        return least_attended(seen, self.frames or steps)
+        return attention(logits, labels, maps, self.frames, "attack ta")

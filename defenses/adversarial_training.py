@@ -16,8 +16,6 @@ from ..benchmark.core.rng import ClipRandom
 from ..benchmark.core.trained import Learner, Retrained, Trial
 from ..benchmark.core.whitebox import WhiteBox, crafted
 
-RULES = ("eps", "optimal", "half")
-
 
 def step_size(eps: float, rule: str) -> float:
     """The step of the training's attack in pixel units, by the rules of Table 1.
@@ -25,6 +23,9 @@ def step_size(eps: float, rule: str) -> float:
     Args:
         eps: Budget, as a fraction of the pixel range.
         rule: `eps` (alpha = eps), `optimal` (alpha = 0.2 (eps + 1), in grey levels; section 3.1) or `half` of that.
+
+    Returns:
+        The step, as a fraction of the pixel range.
     """
     optimal = 0.2 * (255 * eps + 1) / 255
     return {"eps": eps, "optimal": optimal, "half": optimal / 2}[rule]
@@ -94,25 +95,27 @@ class AdversarialTraining(Retrained):
 
 
 class Adversarial(Learner):
-    """Learns on attacked clips alone (Eq. 5), with the budget that `budget` says.
+    """Learns on attacked clips alone (Eq. 5).
+
+    Attributes:
+        eps: Budget of the training's attack, as a fraction of the pixel range; the largest one unless a subclass moves it.
 
     Args:
         network: The model that learns.
-        defense: Gives step rule and steps.
+        defense: Gives largest budget, step rule and steps.
     """
 
     def __init__(self, network: Model, defense: AdversarialTraining) -> None:
         super().__init__(network)
-        self.defense = defense
+        self.defense, self.eps = defense, defense.hardest
 
-    def budget(self) -> float:
-        """Of the next batch."""
-        return self.defense.hardest
+    def against(self, eps: float, clips: Tensor, labels: Tensor, rng: ClipRandom) -> Tensor:
+        """The clips after PGD with a budget, through the whole defence."""
+        return pgd(self.score, self.network, clips, labels, rng, eps, step_size(eps, self.defense.rule), self.defense.steps)
 
     def attacked(self, clips: Tensor, labels: Tensor, rng: ClipRandom) -> Tensor:
-        """The clips to learn from: PGD through the whole defence."""
-        eps = self.budget()
-        return pgd(self.score, self.network, clips, labels, rng, eps, step_size(eps, self.defense.rule), self.defense.steps)
+        """The clips to learn from."""
+        return self.against(self.eps, clips, labels, rng)
 
     def loss(self, clips: Tensor, labels: Tensor, rng: ClipRandom) -> Tensor:
         """Mean cross-entropy of attacked clips."""

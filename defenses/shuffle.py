@@ -6,7 +6,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from ..benchmark.core.interfaces import Scorer
+from ..benchmark.core.errors import InputError
+from ..benchmark.core.interfaces import InputSpec, Scorer
 from ..benchmark.core.params import param
 from ..benchmark.core.registry import register
 from ..benchmark.core.rng import ClipRandom
@@ -30,8 +31,8 @@ def candidates(t: int, frames: int, h1: int, h2: int) -> range:
 def draw_order(frames: int, h1: int, h2: int, rng: ClipRandom) -> Tensor:
     """One shuffled frame order per clip by Algorithm 1: int64 (N, T), 0-based; frames may repeat or vanish.
 
-    Where the algorithm leaves a case open: a block at `t` whose only candidate is `t`, or that has none (h1 = 0, h2 >= T,
-    or a last block so long that T - h2 < t - h1), stays where it is; the last block is cut at T.
+    Where the algorithm leaves a case open: a block at `t` whose only candidate is `t`, or that has none (a preset's h2 >= T on a
+    short clip, or a last block so long that T - h2 < t - h1), stays where it is; the last block is cut at T.
     """
     blocks = []
     for t in range(0, frames, h2):
@@ -61,8 +62,12 @@ def reorder(clips: Tensor, order: Tensor) -> Tensor:
 class Shuffle:
     """Temporal shuffling: blocks of frames are copied from random nearby positions, scores of several draws are averaged.
 
-    The shuffle is a gather, so its gradient is exact; what it hides from an attacker is only which draw comes next.
-    Re-implemented from the paper; there is no public code.
+    Formula: for t = 0, h2, 2 h2, ...: frames t ... t + h2 - 1 are frames s ... s + h2 - 1 of the clip, s uniform from
+    max(t - h1, 0) ... min(t + h1, T - h2) without t. Frames may repeat or vanish: it is no permutation.
+
+    The shuffle is a gather, so its gradient is exact; what it hides from an attacker is only which draw comes next. A named h2
+    must be less than the model's T; a preset's may not be, and then leaves such short clips as they are. Re-implemented from the
+    paper; there is no public code.
 
     Source: Hwang et al. 2024, Temporal Shuffling for Defending Deep Action Recognition Models against Adversarial Attacks,
     Algorithm 1 and section 5.2.
@@ -72,7 +77,7 @@ class Shuffle:
     stochastic: ClassVar[bool] = True
     gradient: ClassVar[Literal["exact", "bpda", "none"]] = "exact"
 
-    h1: int | None = param(None, help="largest displacement of a block, frames; none: the preset's", low=0)
+    h1: int | None = param(None, help="largest displacement of a block, frames; none: the preset's", low=1)
     h2: int | None = param(None, help="frames per block that keep their order; none: the preset's", low=1)
     preset: str = param(
         "auto",
@@ -80,6 +85,17 @@ class Shuffle:
         choices=("auto", "i3d", "slowfast", "ircsn", "x3d"),
     )
     draws: int = param(10, help="shuffles whose scores are averaged", low=1)
+
+    def check(self, input: InputSpec) -> None:
+        """Refuses blocks that no frame of the model's clips could leave.
+
+        Raises:
+            InputError: A named h2 is not less than T.
+        """
+        if self.h2 is not None and self.h2 >= input.frames:
+            problem = f"{self.h2} frames are no less than the {input.frames} of the model's clips, so no block can move"
+            remedy = f"it must be from 1 to {input.frames - 1}" if input.frames > 1 else "clips of one frame cannot be shuffled"
+            raise InputError("defense shuffle: h2", problem, remedy)
 
     def protect(self, model: Scorer) -> Scorer:
         """The model behind one random shuffle per clip and pass."""

@@ -5,13 +5,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ..benchmark.evaluation.store import Store
-from ..benchmark.evaluation.tables import cells_table
 from . import board
-from .audit_evidence import Seen, surroundings
-from .audit_list import CHECKS, NOT_STORED, Check
-
-FIRED = ["cell", "model", "defense", "attack", "threat", "check", "level", "flag", "evidence", "threshold"]
-OPEN = ["check", "title", "missing"]
+from .audit_cells import FIRED, OPEN, findings
 
 ROWS = {
     "no-adaptive": ("C22", "flag", "the defence was attacked, but never adaptively"),
@@ -38,26 +33,13 @@ def audit(store: Store) -> Audit:
     Raises:
         InputError: The folder is no store.
     """
-    rows = board.build(store)
     cells = list(store.cells())
-    flags = dict(cells_table(cells)[["cell", "flags"]].itertuples(index=False, name=None))
-    placed = surroundings([Seen(cell, flags[cell["cell"]]) for cell in cells])
-    fired, open = [], [dict(zip(OPEN, row, strict=True)) for row in NOT_STORED]
-    for check in CHECKS:
-        found = [(one, words) for one, near in placed if (words := check.look(one, near)) is not None]
-        fired += [_fired(check, one, words) for one, words in found if words]
-        if not found:
-            open.append({"check": check.id, "title": check.title, "missing": f"nothing to look at: needs {check.needs}"})
+    rows = board.ranked(cells, store)
+    fired, open = findings(cells)
     fired += [row for rows_of in rows.to_dict("records") for row in _of_board(rows_of)]
     fired.sort(key=lambda row: (_order(row["check"]), row["model"], row["defense"], row["attack"], row["cell"]))
     open.sort(key=lambda row: _order(row["check"]))
     return Audit(pd.DataFrame(fired, columns=pd.Index(FIRED)), pd.DataFrame(open, columns=pd.Index(OPEN)))
-
-
-def _fired(check: Check, one: Seen, words: str) -> dict[str, Any]:
-    named = {name: one.spec[name] for name in ("model", "defense", "attack", "threat")}
-    said = {"check": check.id, "level": check.level, "flag": check.flag, "evidence": words, "threshold": check.threshold}
-    return {"cell": one.cell["cell"]} | named | said
 
 
 def _of_board(row: dict[Any, Any]) -> list[dict[str, Any]]:

@@ -31,7 +31,6 @@ TARGETS = 4
 """Classes from which on a targeted attack is asked for."""
 
 UNDECLARED = (None, "", "none")
-NO_GRADIENT = "lets no gradient pass"
 
 
 def points(share: float) -> str:

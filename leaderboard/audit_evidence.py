@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 
 from ..benchmark.core.specs import Spec, split_chain
-from .board import FULL_KNOWLEDGE
+from ..benchmark.evaluation.tables import FULL_KNOWLEDGE
 
 WHOLE_BALL = ("fgsm", "ifgsm", "bim", "pgd", "mim", "apgd", "vauto", "vauto-rand")
 """Attacks by gradient that may move every pixel of every frame on its own: only these can be expected to beat any other attack of
 their budget. Static, one-frame, patch and flicker attacks search a part of the ball, and of an attack in a user's file nobody
 knows."""
+
+NO_GRADIENT = "lets no gradient pass"
+"""What an attack by gradient through such a defence fails with."""
 
 ROUNDING = 1e-9
 """Differences of accuracies below this are none."""
@@ -90,6 +93,16 @@ class Seen:
         return self.full_knowledge and self.gradients == 0
 
     @property
+    def declared(self) -> Mapping[str, Any]:
+        """What the defence says of itself; of cells of earlier versions nothing is known."""
+        return self.cell.get("declared", {})
+
+    @property
+    def opaque(self) -> bool:
+        """Whether the defence lets no gradient pass."""
+        return self.declared.get("gradient") == "none" or not self.ok and NO_GRADIENT in self.cell["error"]
+
+    @property
     def strong(self) -> bool:
         """Whether it is an untargeted iterative gradient attack on the whole ball, with full knowledge."""
         several = self.attack.name != "fgsm" and self.values.get("steps") != "1"
@@ -103,7 +116,9 @@ class Seen:
 
     @cached_property
     def draws(self) -> int:
-        """Passes that the deployed defence averages, as its spec says."""
+        """Passes that the deployed defence averages; of earlier versions' cells, as the spec says."""
+        if "draws" in self.declared:
+            return int(self.declared["draws"])
         links = [Spec.parse(link, "defense") for link in split_chain(self.defense)]
         given = [dict(link.values).get("draws", "1") for link in links]
         return max(int(one) if one.isdecimal() else 1 for one in given)
@@ -155,6 +170,12 @@ class Near:
         """The strongest gradient attack with full knowledge and the same budget, which no other attack should beat."""
         rivals = [other for other in self.attacked if other.strong and other.budget == one.budget and other is not one]
         return min(rivals, key=accuracy, default=None)
+
+
+def unsearched(cells: Iterable[Seen]) -> bool:
+    """Whether a defence that lets no gradient pass was met by no attack that needs none (Athalye et al. 2018)."""
+    cells = list(cells)
+    return any(one.opaque for one in cells) and not any(one.black_box for one in cells)
 
 
 def accuracy(one: Seen) -> float:

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 from . import audit_checks as of_cells
 from . import audit_pipeline as of_pipelines
+from . import audit_probes as of_probes
 from .audit_evidence import Near, Seen
 
 
@@ -34,7 +35,7 @@ class Check(NamedTuple):
     needs: str
 
 
-ATTACKED = "an attacked cell"
+ATTACKED, PROBE = "an attacked cell", "an attack with full knowledge"
 CHECKS = (
     Check("-", "error", "failed", "every cell was measured", of_pipelines.measured, "any", "a cell"),
     Check("-", "warn", "failed-clips", "every clip was measured", of_pipelines.decoded, "any", "a cell"),
@@ -43,6 +44,7 @@ CHECKS = (
         "C2", "error", "over-budget", "the budget is kept", of_cells.within_budget, "eps (1 + 1e-5) + 1e-6", "a bounded attack"
     ),
     Check("C2", "error", "budget-projected", "the attack itself keeps it", of_cells.projected, "any clip", ATTACKED),
+    Check("C3", "error", "not-as-on-its-card", "clean accuracy is the card's", of_probes.card, "outside 95 %", "a card's figure"),
     Check(
         "C5",
         "flag",
@@ -63,6 +65,9 @@ CHECKS = (
     Check(
         "C8", "flag", "more-steps-gain", "a longer run gains nothing", of_cells.more_steps, "1 point", "a run of twice the steps"
     ),
+    Check(
+        "C8", "flag", "loss-still-rising", "the loss no longer rises", of_probes.rising, "over 5 % in the last tenth", "survivors"
+    ),
     Check("C9", "flag", "restarts-gain", "restarts matter little", of_cells.restarts, "2 points", "pgd:restarts=5 beside pgd"),
     Check("C10", "flag", "step-size-gains", "the step size is near the best", of_cells.step_size, "2 points", "other step sizes"),
     Check(
@@ -78,6 +83,9 @@ CHECKS = (
     Check(
         "C12", "flag", "nonfinite-gradient", "gradients are finite", of_cells.nonfinite_gradient, "any clip", "a gradient attack"
     ),
+    Check("C12", "flag", "gradient-disagrees", "finite differences agree", of_probes.slope, "a factor of 5, most clips", PROBE),
+    Check("C13", "flag", "probabilities", "scores do not add up to 1", of_probes.probabilities, "within 1e-5", PROBE),
+    Check("C13", "flag", "quantised-scores", "scores lie on no grid", of_probes.quantised, "a step of 0.1 % of the range", PROBE),
     Check(
         "C13",
         "warn",
@@ -118,6 +126,8 @@ CHECKS = (
         "no clip",
         "a random defence",
     ),
+    Check("C18", "flag", "fixed-draws", "draws differ", of_probes.fixed, "no score differs", PROBE),
+    Check("C18", "flag", "undeclared-randomness", "no other randomness", of_probes.undeclared, "0.01 % of the range", PROBE),
     Check(
         "C19",
         "flag",
@@ -146,6 +156,16 @@ CHECKS = (
         "none",
         "a defence without gradient",
     ),
+    Check(
+        "C22",
+        "flag",
+        "adaptive-weaker-than-grey-box",
+        "the whole pipeline is attacked",
+        of_pipelines.stronger_than_grey_box,
+        "more than 1 point",
+        "a chain that is also attacked grey-box",
+    ),
+    Check("C23", "warn", "optimises-at-test-time", "no gradients to decide", of_probes.optimises, "any", PROBE),
     Check("C24", "warn", "no-ablation", "each link stands alone", of_pipelines.ablation, "any missing", "a chain of defences"),
     Check("C26", "warn", "no-targeted", "a targeted attack was run", of_pipelines.targeted, "4 classes or more", ATTACKED),
     Check("C27", "flag", "attacked-above-clean", "attacks harm", of_pipelines.above_clean, "more than 1 point", ATTACKED),
@@ -153,18 +173,13 @@ CHECKS = (
     Check("C32", "warn", "no-corruption", "noise or corruptions beside", of_pipelines.corruptions, "none", ATTACKED),
     Check("C34", "error", "cost-unknown", "cost is reported", of_pipelines.cost, "no calls", ATTACKED),
 )
-"""In the order of their numbers; those without one are about the run itself. C22 and C25 are the leaderboard's."""
+"""In the order of their numbers; those without one are about the run itself. C25 and a part of C22 are the leaderboard's."""
 
 NOT_STORED = (
     ("C2", "results do not depend on the batch", "needs a re-run: the adversarial clips are not stored"),
-    ("C3", "clean accuracy is that of the card", "the card's figure is not stored with the cell"),
     ("C4", "adversarial clips are verified", "what the attack claimed is not stored; every stored accuracy is of fresh passes"),
-    ("C8", "the loss no longer rises", "loss curves are not stored"),
-    ("C12", "gradients agree with finite differences", "needs a re-run: gradients are not stored"),
-    ("C13", "scores are not quantised, and do not add up to 1", "scores are not stored, margins alone are"),
     ("C14", "the scale of the logits does not matter", "needs a re-run with scaled logits"),
     ("C18", "fixing the seed breaks a random defence", "needs a re-run with the judge's seed, and other seeds"),
-    ("C23", "no optimisation at test time", "needs a re-run: backward passes inside the model are not counted"),
     ("C29", "clips were not selected by success", "how the clips were chosen is not stored"),
     ("C30", "parameters were not tuned on these clips", "the split that parameters were chosen on is not stored"),
     ("C31", "predictions are stable", "needs a re-run: losses at random points are not stored"),

@@ -1,8 +1,8 @@
 """Checks of the audit that ask what a pipeline was, or was not, measured with: see `audit_checks`."""
 
 from ..benchmark.core.specs import split_chain
-from .audit_checks import CLIPS, NO_GRADIENT, POINT, TARGETS, points
-from .audit_evidence import ROUNDING, Near, Seen, accuracy, better
+from .audit_checks import CLIPS, POINT, TARGETS, points
+from .audit_evidence import ROUNDING, Near, Seen, accuracy, better, unsearched
 
 
 def never_disagrees(one: Seen, near: Near) -> str | None:
@@ -25,6 +25,15 @@ def adaptive_stronger(one: Seen, near: Near) -> str | None:
     return words if "adaptive-weaker-than-oblivious" in one.flags else ""
 
 
+def stronger_than_grey_box(one: Seen, near: Near) -> str | None:
+    """C22, the attack on the whole pipeline is not weaker than that on its classifier alone. Source: Tramer et al. 2020."""
+    grey = [other for other in near.attacked if other.threat == "grey-box" and other.spec["attack"] == one.spec["attack"]]
+    if not one.attacked or one.threat != "adaptive" or not grey:
+        return None
+    words = f"{points(accuracy(one))} left, grey-box {points(accuracy(grey[-1]))}"
+    return words if "adaptive-weaker-than-grey-box" in one.flags else ""
+
+
 def draws(one: Seen, near: Near) -> str | None:
     """C20, a gradient averages as many draws as the defence does, or twice as many gain nothing. Source: Athalye et al. 2018."""
     if not one.attacked or one.threat != "adaptive" or not one.random or not one.gradients:
@@ -43,13 +52,10 @@ def draws(one: Seen, near: Near) -> str | None:
 
 def no_gradient(one: Seen, near: Near) -> str | None:
     """C21, a defence without gradient meets an attack that needs none. Source: Athalye et al. 2018."""
-    if one.ok or NO_GRADIENT not in one.cell["error"]:
+    if one is not near.first or not any(other.opaque for other in near.pipeline):
         return None
-    return (
-        ""
-        if any(other.black_box for other in near.attacked)
-        else "the defence lets no gradient pass, and no black-box attack was run"
-    )
+    words = "the defence lets no gradient pass, and no black-box attack was run: the leaderboard does not list it"
+    return words if unsearched(near.pipeline) else ""
 
 
 def ablation(one: Seen, near: Near) -> str | None:

@@ -1,7 +1,7 @@
 """The leaderboard of a store: one row per model and defence, sorted by the per-clip worst case."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,16 +12,15 @@ from ..benchmark.core.errors import InputError
 from ..benchmark.core.files import write_atomically
 from ..benchmark.evaluation.stats import interval
 from ..benchmark.evaluation.store import Store
-from ..benchmark.evaluation.tables import cells_table
+from ..benchmark.evaluation.tables import FULL_KNOWLEDGE, cells_table
+from .audit_cells import by_cell
+from .audit_evidence import Seen, unsearched
 
 PLACE = ["dataset", "split", "limit", "manifest_sha256", "seed", "threat_model", "model", "weights_sha256", "defense"]
 """What the cells of one row share; `threat_model` keeps attacks that append frames apart."""
 
 CLIPS = PLACE[:6]
 """What rows share that can be compared."""
-
-FULL_KNOWLEDGE = ("white-box", "adaptive")
-"""Threats whose attacker holds the very pipeline that is judged; the others share no column with them."""
 
 
 def build(store: Store) -> pd.DataFrame:
@@ -31,18 +30,28 @@ def build(store: Store) -> pd.DataFrame:
     `_high` - and `flags`. `worst` is the mean over clips of the share of right passes under the attack that is worst for that
     clip, over every attack and threat of the row. It is missing, and the row stands last, where no attack was measured or where a
     defended row lacks an adaptive attack (`no-adaptive:<attack>`). A failed cell leaves a gap and the flag `failed:<attack>`; a
-    row that lacks an attack that others on the same clips have is not comparable with them: `missing:<column>`.
+    row that lacks an attack that others on the same clips have is not comparable with them: `missing:<column>`. What the audit
+    finds of a row's cells, but for its warnings, is among its flags.
+
+    A defence that declares no gradient has no row without a black-box attack (see `admission`). With one, attacks by
+    gradient lack no adaptive number, for there can be none.
 
     Raises:
         InputError: The folder is no store.
     """
-    stored = {cell["cell"]: cell for cell in store.cells()}
-    table = cells_table(stored.values())
-    if table.empty:
+    return ranked(list(store.cells()), store)
+
+
+def ranked(stored: Sequence[Mapping[str, Any]], store: Store) -> pd.DataFrame:
+    """`build`, from cells that were read.
+
+    Raises:
+        InputError: There are none.
+    """
+    if not stored:
         raise InputError("store", f"{store.folder} holds no cells", "run vbench run --store <folder> first")
-    table = pd.DataFrame(table[table["kind"] != "corruption"])  # these have tables of their own
-    table["threat_model"] = table["norm"].map(lambda norm: "frames appended" if norm == "append" else "frames kept")
-    rows = [_row(cells, stored) for _, cells in table.groupby(PLACE, dropna=False, sort=True)]
+    by_hash, found = {cell["cell"]: cell for cell in stored}, by_cell(stored)
+    rows = [_row(cells, by_hash, found) for cells in groups(stored) if not unsearched(seen(cells, by_hash))]
     _flag_gaps(rows)
     board = pd.DataFrame(rows, columns=pd.Index(_columns(rows)))
     fixed = [*PLACE, "clips"]
@@ -88,10 +97,24 @@ def markdown(board: pd.DataFrame) -> str:
     return "\n\n".join(["# Leaderboard", note, *parts]) + "\n"
 
 
-def _row(table: pd.DataFrame, stored: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    cells = table.to_dict("records")
+def groups(stored: Sequence[Mapping[str, Any]]) -> list[list[dict[Any, Any]]]:
+    """The table's rows of clean and attacked cells, those of a row of the leaderboard together."""
+    table = cells_table(stored)
+    table = pd.DataFrame(table[table["kind"] != "corruption"])  # these have tables of their own
+    table["threat_model"] = table["norm"].map(lambda norm: "frames appended" if norm == "append" else "frames kept")
+    return [cells.to_dict("records") for _, cells in table.groupby(PLACE, dropna=False, sort=True)]
+
+
+def seen(cells: Sequence[Mapping[str, Any]], stored: Mapping[str, Mapping[str, Any]]) -> list[Seen]:
+    """The stored cells behind rows of the table."""
+    return [Seen(stored[cell["cell"]], cell["flags"]) for cell in cells]
+
+
+def _row(
+    cells: Sequence[Mapping[str, Any]], stored: Mapping[str, Mapping[str, Any]], found: Mapping[str, set[str]]
+) -> dict[str, Any]:
     row: dict[str, Any] = {name: cells[0][name] for name in PLACE} | {"clips": max(cell["n"] for cell in cells)}
-    flags = [flag for cell in cells for flag in cell["flags"].split()]
+    flags = [flag for cell in cells for flag in (*cell["flags"].split(), *found.get(cell["cell"], ()))]
     attacked = []
     for cell in cells:
         column = _column(cell)
@@ -101,7 +124,7 @@ def _row(table: pd.DataFrame, stored: Mapping[str, Mapping[str, Any]]) -> dict[s
             row |= {column: cell["top1"], f"{column}_low": cell["top1_low"], f"{column}_high": cell["top1_high"]}
         if cell["status"] == "ok" and cell["kind"] == "attack":
             attacked.append(stored[cell["cell"]]["clips"])
-    if row["defense"] != "none":
+    if row["defense"] != "none" and not any(one.opaque for one in seen(cells, stored)):
         adaptive = {cell["attack"] for cell in cells if cell["threat"].startswith("adaptive") and cell["status"] == "ok"}
         attacks = {cell["attack"] for cell in cells} - {"none", *adaptive}
         flags += [f"no-adaptive:{attack.partition(':')[0]}" for attack in attacks]

@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 
 from ..benchmark.evaluation.stats import interval
-from ..benchmark.evaluation.tables import cells_table
-from .board import FULL_KNOWLEDGE
+from ..benchmark.evaluation.tables import FULL_KNOWLEDGE, cells_table
 
 CLIPS = ["dataset", "split", "limit", "manifest_sha256", "seed"]
 """What cells share that were measured on the same clips."""

@@ -5,8 +5,13 @@ from collections import Counter
 
 import pytest
 import torch
+from robustvideo.benchmark import evaluate
+from robustvideo.benchmark.core.errors import InputError
+from robustvideo.benchmark.core.registry import resolve
 from robustvideo.benchmark.core.rng import ClipRandom
+from robustvideo.benchmark.evaluation.threat import Pipeline
 from robustvideo.defenses.shuffle import PRESETS, Shuffle, candidates, draw_order, reorder
+from robustvideo.defenses.smoothing import Smoothing
 
 
 def algorithm_1(h1: int, h2: int, length: int, rnd: random.Random) -> list[int]:
@@ -47,8 +52,9 @@ def test_orders_are_those_of_the_paper(h1, h2, length):
             assert 1 <= block[0] != t + 1 and abs(block[0] - t - 1) <= h1 and block[0] + h2 - 1 <= length
 
 
-@pytest.mark.parametrize(("h1", "h2", "length"), [(0, 2, 8), (3, 8, 8), (3, 9, 8), (5, 4, 1)])
+@pytest.mark.parametrize(("h1", "h2", "length"), [(3, 4, 4), (3, 4, 3), (16, 2, 2), (16, 1, 1)])
 def test_where_nothing_can_move_the_clip_stays(h1, h2, length):
+    """Presets on clips that are too short for them."""
     order = draw_order(length, h1, h2, ClipRandom.for_clips(["a", "b"], 0, "test"))
     assert order.tolist() == [list(range(length))] * 2
 
@@ -105,3 +111,36 @@ def test_a_static_perturbation_passes_unharmed(clips, streams):
     protected(clips, streams(5))
     protected(clips + p, streams(5))
     torch.testing.assert_close(out[1], out[0] + p)
+
+
+@pytest.mark.parametrize(("text", "problem"), [("h1=0", "h1: 0 is out of bounds"), ("h2=0", "h2: 0 is out of bounds")])
+def test_what_is_no_shuffle_is_refused(text, problem):
+    with pytest.raises(InputError, match=f"defense shuffle: {problem}; it must be at least 1"):
+        resolve("defense", f"shuffle:{text}")
+
+
+@pytest.mark.parametrize("h2", [8, 9])
+def test_blocks_as_long_as_the_clip_are_refused_before_anything_is_computed(h2, net, clips, labels, tmp_path):
+    with pytest.raises(InputError, match=f"shuffle: h2: {h2} frames .* the 8 of the model's clips.*from 1 to 7") as told:
+        evaluate(net, (clips, labels), "fgsm", f"shuffle:h1=3,h2={h2}", store=tmp_path)
+    assert "\n" not in str(told.value) and not list(tmp_path.rglob("*.json"))
+
+
+def test_the_longest_block_that_can_move_is_let_through(net, clips, labels):
+    assert (evaluate(net, (clips, labels), (), "shuffle:h1=3,h2=7")["status"] == "ok").all()
+
+
+def test_shuffled_clips_can_be_smoothed(net, clips, labels, streams):
+    """The paper's shuffle+RS: a draw is one shuffle with one noise, and as many are averaged as the greedier link asks for."""
+    seen = []
+    chain = [Shuffle(preset="i3d", draws=3), Smoothing(0.1, draws=5)]
+    pipeline = Pipeline.build(lambda x: seen.append(x) or net(x), chain)
+    assert pipeline.draws == 5 and pipeline.stochastic and pipeline.gradient and not pipeline.surrogate
+    decided = pipeline.decide(clips, streams(5))
+    assert len(seen) == 5 and decided.shape == (5, 6)
+    random = streams(5)
+    order = draw_order(8, 3, 4, random)
+    torch.testing.assert_close(seen[0], reorder(clips, order) + 0.1 * random.normal(clips.shape[1:]))
+    rows = evaluate(net, (clips, labels), "pgd:steps=2", "shuffle:draws=3+smoothing:sigma=0.1,draws=5")
+    behind = rows[rows["defense"] != "none"]
+    assert behind["threat"].tolist() == ["none", "oblivious", "adaptive:eot=1"] and (behind["status"] == "ok").all()

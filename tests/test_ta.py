@@ -5,7 +5,7 @@ import pytest
 import torch
 from robustvideo.attacks.ta import TA
 from robustvideo.benchmark.core import registry
-from robustvideo.benchmark.core.cam import WithFeatures, activation_maps, last_maps, least_attended, over_largest
+from robustvideo.benchmark.core.cam import WithFeatures, activation_maps, asked_classes, last_maps, least_attended, over_largest
 from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.core.interfaces import InputSpec, Model
 from robustvideo.benchmark.core.losses import cross_entropy
@@ -150,9 +150,9 @@ def test_networks_without_maps_say_so(target, streams):
 def test_right_clips_are_pulled_to_another_class_and_wrong_ones_to_their_own(net, clips, labels, target, streams):
     wrong = labels.clone()
     wrong[:2] = (labels[:2] + 1) % 6
-    chosen = TA()._classes(net(clips), wrong, streams(5))
+    chosen = asked_classes(net(clips), wrong, streams(5))
     assert torch.equal(chosen[:2], wrong[:2])
-    drawn = torch.stack([TA()._classes(net(clips), labels, streams(5, seed)) for seed in range(60)])
+    drawn = torch.stack([asked_classes(net(clips), labels, streams(5, seed)) for seed in range(60)])
     for clip in range(5):
         assert set(drawn[:, clip].tolist()) == set(range(6)) - {int(labels[clip])}
 
@@ -162,7 +162,7 @@ def test_it_raises_the_least_attended_frames(net, clips, labels, target, streams
     counted = target(net, 5, until_fooled=True)
     made = attack.run(counted, clips, labels, streams(5))
     assert counted.gradients.tolist() == [8] * 5 and counted.queries.tolist() == [1] * 5, "no clip leaves"
-    classes = attack._classes(net(clips), labels, streams(5))
+    classes = asked_classes(net(clips), labels, streams(5))
 
     def attention(batch):
         maps, logits = maps_of(net, batch.clone())

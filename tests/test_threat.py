@@ -8,10 +8,19 @@ import torch
 from conftest_models import build_net
 from robustvideo.attacks.pgd import PGD
 from robustvideo.benchmark import InputSpec, Model, evaluate
+from robustvideo.benchmark.core.cam import WithFeatures
 from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.core.losses import cross_entropy
-from robustvideo.benchmark.evaluation.threat import Pipeline, Threat
+from robustvideo.benchmark.core.registry import resolve
+from robustvideo.benchmark.core.whitebox import gradient_of
+from robustvideo.benchmark.evaluation.bench import Bench
+from robustvideo.benchmark.evaluation.grid import resolve_chain
+from robustvideo.benchmark.evaluation.look import cell_for
+from robustvideo.benchmark.evaluation.target import CountedTarget
+from robustvideo.benchmark.evaluation.threat import Pipeline, Threat, grey_box_differs
+from robustvideo.benchmark.models.build import build_model
 from robustvideo.defenses.shuffle import Shuffle
+from safetensors.torch import save_file
 from torch import nn
 
 
@@ -34,6 +43,7 @@ class Scale:
         ("oblivious", Threat("oblivious")),
         ("adaptive:eot=10", Threat("adaptive", eot=10)),
         ("adaptive:eot=4,average=score", Threat("adaptive", eot=4, average="score")),
+        ("grey-box", Threat("grey-box")),
         ("transfer", Threat("transfer")),
         ("transfer:torchvision:r3d_18", Threat("transfer", source="torchvision:r3d_18")),
     ],
@@ -212,3 +222,87 @@ def test_an_attack_through_a_stand_in_is_flagged():
     flagged = table[table["flags"].str.contains("surrogate-gradient")]
     assert flagged["attack"].str.startswith("fgsm").all() and flagged["defense"].str.startswith("bit-depth").all()
     assert flagged["threat"].tolist() == ["adaptive:eot=1"]
+
+
+@pytest.fixture
+def retrained(tmp_path):
+    """A checkpoint of `at` without card: the tiny TSM with other weights."""
+    model = build_model(resolve("model", "tsm:weights=random-4"), "shapes", resolve("dataset", "shapes").create().classes)
+    save_file({key: value.contiguous() for key, value in model.net.state_dict().items()}, tmp_path / "at.safetensors")
+    return f"at:weights={tmp_path}/at.safetensors", model
+
+
+def cell_of(chain, threat, attack="fgsm"):
+    parts = resolve("dataset", "shapes"), "test", resolve("model", "tsm"), resolve("attack", attack), resolve_chain(chain)
+    return cell_for(*parts, threat)
+
+
+def test_each_attacker_holds_what_the_threat_says(retrained, streams):
+    spec, other = retrained
+    bench, clips = Bench(), torch.rand(2, 3, 8, 64, 64, generator=torch.Generator().manual_seed(3))
+    chain = f"shuffle+{spec}"
+
+    def held(threat):
+        return bench.attacked(cell_of(chain, threat)).scorer(clips, streams(2))
+
+    base = bench.model(cell_of(chain, "oblivious"))
+    assert torch.equal(held("oblivious"), base(clips)) and torch.equal(held("grey-box"), other(clips))
+    whole = Shuffle().protect(lambda x, rng: other(x))
+    assert torch.equal(held("adaptive"), whole(clips, streams(2)))
+    assert not torch.equal(held("adaptive"), held("grey-box")) and not torch.equal(held("grey-box"), held("oblivious"))
+    assert torch.equal(held("transfer:i3d"), bench.source(cell_of(chain, "transfer:i3d"))(clips))
+    judged = bench.pipeline(cell_of(chain, "grey-box"))
+    assert torch.equal(judged.scorer(clips, streams(2)), whole(clips, streams(2)))
+
+
+def test_losses_that_look_inside_see_the_retrained_network(retrained, streams):
+    spec, other = retrained
+    bench, clips, labels = Bench(), torch.rand(2, 3, 8, 64, 64), torch.tensor([0, 1])
+    loss = WithFeatures(lambda logits, labels, maps: maps.flatten(1).mean(dim=1))
+    for threat in ("grey-box", "adaptive"):
+        pipeline = bench.attacked(cell_of(spec if threat == "adaptive" else f"shuffle+{spec}", threat))
+        found = CountedTarget(pipeline, labels).gradient(clips, labels, loss, streams(2))
+        expected = gradient_of(lambda x, rng: other(x), other, clips, labels, loss, streams(2))
+        torch.testing.assert_close(found.grad, expected.grad)
+        assert (found.grad != 0).any()
+
+
+def test_a_purified_and_retrained_chain_has_all_threats_side_by_side(retrained):
+    spec, _ = retrained
+    rows = evaluate("tsm", attacks="fgsm", defenses=[f"shuffle+{spec}", spec], limit=2)
+    by_chain = {chain: list(part["threat"]) for chain, part in rows.groupby("defense", sort=False)}
+    alone = next(chain for chain in by_chain if chain.startswith("at:"))
+    chain = next(chain for chain in by_chain if chain.startswith("shuffle"))
+    assert by_chain["none"] == ["none", "white-box"] and by_chain[alone] == ["none", "oblivious", "adaptive:eot=1"]
+    assert by_chain[chain] == ["none", "oblivious", "grey-box", "adaptive:eot=1"]
+    attacked = rows[rows["threat"] != "none"].set_index(["defense", "threat"])
+    assert (rows["status"] == "ok").all() and "weights" not in chain
+    assert attacked.loc[(chain, "adaptive:eot=1"), "grad_calls"] == attacked.loc[(chain, "grey-box"), "grad_calls"] == 2
+
+
+@pytest.mark.parametrize(
+    ("chain", "says"),
+    [
+        ("at+shuffle", "defense at[+]shuffle: at answers in the model's place, so no link after it is asked; put at last"),
+        ("at+cat", "defense at[+]cat: at and cat both answer in the model's place; keep one of them"),
+        ("cat+shuffle+at", "cat and at both answer"),
+        ("smoothing:sigma=1e-1+at+jpeg", "defense smoothing[+]at[+]jpeg: at answers"),
+    ],
+)
+def test_a_chain_whose_order_cannot_work_is_refused_before_anything_is_done(chain, says, monkeypatch):
+    monkeypatch.setattr(Bench, "model", lambda self, cell: pytest.fail("a model was built"))
+    with pytest.raises(InputError, match=says):
+        evaluate("tsm", attacks="fgsm", defenses=chain, limit=2)
+
+
+def test_order_is_fine_where_what_replaces_the_model_comes_last():
+    chain = resolve_chain("jpeg+shuffle+at")
+    assert [link.entry.name for link in chain] == ["jpeg", "shuffle", "at"] and resolve_chain("none") == ()
+
+
+@pytest.mark.parametrize(("chain", "differs"), [("at", False), ("shuffle", False), ("jpeg+shuffle", False), ("jpeg+at", True)])
+def test_grey_box_is_a_setting_of_its_own_only_behind_something(chain, differs):
+    assert grey_box_differs([link.create() for link in resolve_chain(chain)]) == differs
+    if not differs:
+        with pytest.raises(InputError, match="grey-box is no setting of its own"):
+            cell_of(chain, "grey-box")

@@ -3,6 +3,7 @@
 import json
 import shutil
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,12 @@ from robustvideo.benchmark.cli.main import app
 from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.core.files import sha256
 from robustvideo.benchmark.core.registry import entries as registered
+from robustvideo.benchmark.core.registry import resolve
 from robustvideo.benchmark.evaluation import shipped
 from robustvideo.benchmark.evaluation.api import evaluate
 from robustvideo.benchmark.evaluation.stats import wilson
-from robustvideo.benchmark.models import zoo
-from robustvideo.benchmark.training import entries
+from robustvideo.benchmark.models import armoury, zoo
+from robustvideo.benchmark.training import entries, shipping
 from typer.testing import CliRunner
 
 ENTRIES = entries.zoo_entries()
@@ -64,9 +66,71 @@ def test_what_is_special_wins(recipes):
     ]
 
 
-def test_an_unknown_entry_is_suggested():
-    with pytest.raises(InputError, match="did you mean tsm/shapes"):
-        entries.select("tsm/shape")
+@pytest.mark.parametrize(("name", "meant"), [("tsm/shape", "tsm/shapes"), ("tsm/shapes/att", "tsm/shapes/at")])
+def test_an_unknown_entry_is_suggested(name, meant):
+    with pytest.raises(InputError, match=f"did you mean {meant}"):
+        entries.select(name)
+
+
+DEFENDED = entries.defended_entries()
+
+
+@pytest.mark.parametrize("name", DEFENDED)
+def test_every_defence_that_is_listed_is_shipped_by_its_recipe(name):
+    entry = DEFENDED[name]
+    defense, owner = resolve("defense", entry.defense), armoury.Owner(resolve("model", entry.model), resolve("dataset", "shapes"))
+    path, card = armoury.find(defense, owner)  # checks the hash and whose it is
+    assert path.stat().st_size <= 2_000_000 and card["clips"]["test"] == 64
+    assert card["recipe"] == entry.recipe.described() and card["threads"] == entry.threads
+    assert card["version"] == defense.entry.version
+    assert card["starts_from"] == zoo.find(entry.model, "tiny", "shapes")[1]["sha256"]
+
+
+def test_nothing_is_shipped_of_a_defence_that_is_not_listed():
+    shapes = resolve("dataset", "shapes")
+    listed = {
+        armoury.file_name(resolve("defense", entry.defense), armoury.Owner(resolve("model", entry.model), shapes))
+        for entry in DEFENDED.values()
+    }
+    assert {path.name for path, _ in armoury.shipped()} <= listed
+
+
+DEFENSES = """
+[defaults]
+threads = 1
+batch_size = 16
+lr = 1e-3
+[shipped]
+at = ["tsm"]
+"cat:eps=4/255" = ["tsm", "i3d"]
+[recipes.at]
+epochs = 9
+[recipes.at.i3d]
+lr = 5e-4
+"""
+
+
+def test_recipes_of_defences_go_from_the_general_to_the_special(tmp_path, monkeypatch):
+    monkeypatch.setattr(entries, "DEFENSES", tmp_path / "defenses.toml")
+    entries.DEFENSES.write_text(DEFENSES)
+    own = registered("defense")["at"].load().recipe
+    assert entries.defended_recipe("at:eps=4/255", "tsm:frames=4").described() == entries.Recipe(
+        **{"batch_size": 16, **own, "epochs": 9}
+    ).described()  # fmt: skip
+    assert entries.defended_recipe("at", "i3d").lr == 5e-4
+    assert list(entries.defended_entries()) == ["tsm/shapes/at", "tsm/shapes/cat:eps=4/255", "i3d/shapes/cat:eps=4/255"]
+    with pytest.raises(InputError, match="shuffle is not trained"):
+        entries.defended_recipe("shuffle", "tsm")
+
+
+def test_a_shipped_defence_is_trained_by_its_name(monkeypatch):
+    asked = []
+    monkeypatch.setattr(shipping, "train_defended", lambda *parts: asked.append(parts) or Path("made"))
+    ran = CliRunner().invoke(app, ["train", "--zoo", "tsm/shapes/at", "--seed", "7", "--quiet"])
+    assert ran.exit_code == 0 and ran.stdout == "made\n"
+    ((defense, model, dataset, recipe, out, progress),) = asked
+    assert (defense.short, model.short, dataset.text) == ("at", "tsm", "shapes") and recipe.seed == 7
+    assert replace(recipe, seed=0) == DEFENDED["tsm/shapes/at"].recipe and out == Path(".") and not progress
 
 
 @pytest.mark.parametrize("words", [[], ["--model", "tsm", "--zoo", "tsm/shapes"], ["--zoo", "tsm/shapes", "--dataset", "shapes"]])
@@ -80,6 +144,7 @@ def one(tmp_path, monkeypatch):
     """A zoo with one checkpoint, which may be broken."""
     source, _ = zoo.find("tsm", "tiny", "shapes")
     monkeypatch.setattr(zoo, "FOLDER", tmp_path)
+    monkeypatch.setattr(armoury, "FOLDER", tmp_path / "none")
     shutil.copy(zoo.card_path(source), tmp_path)
     return Path(shutil.copy(source, tmp_path))
 

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from ..core.errors import InputError
 from ..core.params import REQUIRED
-from ..core.registry import FOLDERS, Entry, did_you_mean, entries, find
-from ..models import cards
+from ..core.registry import FOLDERS, Entry, did_you_mean, entries, find, resolve
+from ..models import armoury, cards
 from .card_view import print_card, wide_console
 
 
@@ -50,6 +50,8 @@ def show(
             console.print(_severities(entry))
         if entry.kind == "model" and entry.name in cards.models():
             print_card(wide_console(), entry.name)
+        if entry.kind == "defense" and any(field.name == "weights" for field in entry.fields):
+            wide_console().print(_shipped(entry.name))
 
 
 def reflowed(doc: str) -> str:
@@ -79,6 +81,24 @@ def _parameters(entry: Entry) -> Table:
         kind = " | ".join(field.choices) or field.type.replace("None", "none")
         table.add_row(field.name, default, escape(kind), field.unit, escape(field.help))
     return table
+
+
+def _shipped(defense: str) -> Table | str:
+    """The models that a trained defence is shipped for, with the figures of its cards."""
+    cards_of_it = [card for _, card in armoury.shipped(defense)]
+    if not cards_of_it:
+        return f"\nShipped for no model: vbench train --model tsm --defense {defense}"
+    table = Table("shipped for", "trained as", "test %", "under its trial %", "trial", box=None, pad_edge=False)
+    for card in cards_of_it:
+        figures = [_percent(card.get("test_accuracy")), _percent(card.get("test_robust"))]
+        table.add_row(
+            armoury.whose(card), escape(resolve("defense", card["defense"]).short), *figures, escape(str(card.get("trial", "-")))
+        )
+    return table
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"
 
 
 def _severities(entry: Entry) -> Table:

@@ -1,6 +1,7 @@
 """`vbench train`."""
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,9 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from ..core.errors import InputError
-from ..core.registry import entries, resolve
+from ..core.registry import Component, entries, resolve
+from ..core.specs import Spec
 from ..models.published import resolve_model
-from ..training.entries import Recipe, default_recipe, defended_recipe, select
+from ..training.entries import default_recipe, defended_recipe, select
 
 
 def train(
@@ -35,15 +37,16 @@ def train(
     batch_size: Annotated[int | None, typer.Option(min=2, help="Clips per step. Default: the recipe's.")] = None,
     lr: Annotated[float | None, typer.Option(help="Highest learning rate. Default: the recipe's.")] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Seed of first weights, order of clips and dropout. Default: the recipe's.")
+        int | None, typer.Option(min=0, help="Seed of first weights, order of clips and all draws. Default: the recipe's.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.", envvar="VBENCH_QUIET")] = False,
 ) -> None:
     """Train a model from scratch by the recipe of the tiny checkpoints, or a defence for a trained model.
 
-    Writes a checkpoint (safetensors) and a .json card with recipe, seed, data hash, accuracy and sha256. A defence's training
-    prints clean and robust validation accuracy per epoch and keeps the best epoch; killed, the same command goes on after the
-    last whole epoch. Take the result with --defense NAME:weights=FILE. --zoo repeats a shipped checkpoint by its own recipe.
+    Writes a checkpoint (safetensors) and a .json card with recipe, seed, data hash, accuracies and sha256. A defence starts from
+    the model's weights; clean and robust validation accuracy are shown per epoch, and the best epoch is kept where the recipe
+    says so. Interrupted or killed, the same command goes on after the last whole epoch. Take the result with
+    --defense NAME:weights=FILE. --zoo repeats a shipped checkpoint by its own recipe. On a GPU the training is in bfloat16.
 
     Example: vbench train --model tsm --defense cat --dataset shapes --out my-weights
     """
@@ -57,41 +60,58 @@ def train(
         raise InputError(
             "zoo", "a shipped checkpoint has a recipe of its own", "leave epochs, batch-size and lr out, or use --model"
         )
-    chosen = [] if zoo is None else select(zoo)
+    if lr is not None and not 0 < lr < float("inf"):
+        raise InputError("lr", f"{lr:g} is no learning rate", "give a number above 0, such as 2e-3")
     if quiet:
         os.environ["VBENCH_NO_PROGRESS"] = "1"
-    if model is not None:
-        print(_train(model, defense, dataset or "shapes", {} if eps is None else {"eps": eps}, changes, out, quiet))
-        return
+    try:
+        if zoo is not None:
+            _repeat(zoo, out, seed, quiet)
+        elif model is not None:
+            print(_train(model, _guard(defense, eps), dataset or "shapes", changes, out, quiet))
+    except KeyboardInterrupt:
+        print("vbench: interrupted; the same command goes on after the last whole epoch", file=sys.stderr)
+        raise
 
-    from ..training.shipping import train_entry
 
-    for entry in chosen:
-        print(train_entry(entry, out, seed, progress=not quiet))
+def _guard(defense: str | None, eps: str | None) -> Component | None:
+    """The defence to train; names and values are checked before torch is imported."""
+    if defense is None:
+        return None
+    given = dict(Spec.parse(defense, "defense").values)
+    if eps is not None and "eps" in given:
+        raise InputError("eps", f"it is given twice, as {given['eps']} and as {eps}", "leave one of them out")
+    guard = resolve("defense", defense, **({} if eps is None else {"eps": eps}))
+    if "weights" not in guard.values:
+        trained = [name for name, entry in entries("defense").items() if any(field.name == "weights" for field in entry.fields)]
+        raise InputError("defense", f"{guard.entry.name} is not trained", f"these are: {', '.join(trained)}")
+    if "weights" in given:
+        raise InputError("defense", "weights says where a trained one lies, and this one is to be trained", "leave it out")
+    return guard
 
 
-def _train(
-    model: str, defense: str | None, dataset: str, values: dict[str, str], changes: dict[str, Any], out: Path, quiet: bool
-) -> Path:
+def _train(model: str, guard: Component | None, dataset: str, changes: dict[str, Any], out: Path, quiet: bool) -> Path:
     """Names and values are checked before torch is imported."""
     data = resolve("dataset", dataset)
-    if defense is None:
+    if guard is None:
         resolve("model", model)
-        recipe = _changed(default_recipe(), changes)
+        recipe = replace(default_recipe(), **changes)
 
         from ..training.recipe import train_tiny
 
         return train_tiny(model, dataset, recipe, out, progress=not quiet)
-    subject, guard = resolve_model(model), resolve("defense", defense, **values)
-    if "weights" not in guard.values:
-        trained = [name for name, entry in entries("defense").items() if any(field.name == "weights" for field in entry.fields)]
-        raise InputError("defense", f"{guard.entry.name} is not trained", f"these are: {', '.join(trained)}")
-    recipe = _changed(defended_recipe(guard.text, subject.text), changes)
+    subject = resolve_model(model)
+    recipe = replace(defended_recipe(guard.text, subject.text), **changes)
 
     from ..training.defended import train_defended
 
     return train_defended(guard, subject, data, recipe, out, progress=not quiet)
 
 
-def _changed(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
-    return replace(recipe, **changes)
+def _repeat(zoo: str, out: Path, seed: int | None, quiet: bool) -> None:
+    chosen = select(zoo)
+
+    from ..training.shipping import train_entry
+
+    for entry in chosen:
+        print(train_entry(entry, out, seed, progress=not quiet), flush=True)

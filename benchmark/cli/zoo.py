@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from .card_view import wide_console
+
 
 def zoo(
     json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON instead of a table.")] = False,
@@ -15,13 +17,15 @@ def zoo(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.", envvar="VBENCH_QUIET")] = False,
 ) -> None:
-    """Show the tiny checkpoints that the package ships, check each file's sha256 and time it on this machine.
+    """Show the tiny checkpoints that the package ships, of models and of trained defences, and check each file's sha256.
+
+    Models are timed on this machine.
 
     Exit codes: 0 fine, 1 a file is not the one that its card describes, or one of the two is missing.
 
     Example: vbench zoo
     """
-    from ..evaluation.shipped import measure_card, zoo_rows
+    from ..evaluation.shipped import defense_rows, measure_card, zoo_rows
     from ..models.zoo import shipped
     from .progress import steps
 
@@ -31,11 +35,13 @@ def zoo(
                 tick(number, len(shipped()))
                 measure_card(*checkpoint)
     with steps("checking", not quiet) as tick:
-        rows = zoo_rows(tick)
+        models, defenses = zoo_rows(tick), defense_rows()
+    rows = [{"kind": "model"} | row for row in models] + [{"kind": "defense"} | row for row in defenses]
     if json:
         print(json_module.dumps(rows, indent=1))
     else:
-        _print(rows)
+        _print(models)
+        _print_defenses(defenses)
     broken = [row for row in rows if row["problem"]]
     for row in broken:
         print(f"vbench: {row['name']}: {row['problem']}", file=sys.stderr)
@@ -45,7 +51,6 @@ def zoo(
 
 def _print(rows: list[dict[str, Any]]) -> None:
     import torch
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
@@ -59,8 +64,27 @@ def _print(rows: list[dict[str, Any]]) -> None:
         accuracies = [_percent(row, name) for name in ("test_accuracy", "test_large_accuracy", "pgd_4_255")]
         sizes = [_number(row["parameters"], 1, ",.0f"), _number(row["bytes"], 1e-3), _number(row["seconds_per_clip"], 1e3, ".2f")]
         table.add_row(escape(row["name"]), *accuracies, *sizes, "ok" if row["sha256"] else "[red]wrong[/]")
-    console = Console()
-    (console if console.is_terminal else Console(width=140)).print(table)
+    wide_console().print(table)
+
+
+def _print_defenses(rows: list[dict[str, Any]]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    if not rows:
+        return
+    table = Table(caption="per cent with 95 % intervals, from the cards", caption_justify="left")
+    table.add_column("model/data set/defence", overflow="fold")
+    table.add_column("test %", justify="right", no_wrap=True)
+    table.add_column("under its trial %", justify="right", no_wrap=True)
+    table.add_column("trial", overflow="fold")
+    for name in ("parameters", "kB", "sha256"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        figures = [_percent(row, "test_accuracy"), _percent(row, "test_robust"), escape(row["trial"] or "-")]
+        sizes = [_number(row["parameters"], 1, ",.0f"), _number(row["bytes"], 1e-3)]
+        table.add_row(escape(row["name"]), *figures, *sizes, "ok" if row["sha256"] else "[red]wrong[/]")
+    wide_console().print(table)
 
 
 def _percent(row: dict[str, Any], name: str) -> str:

@@ -7,6 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from .errors import InputError
+from .interfaces import Model
+from .losses import cross_entropy, margin
+from .rng import ClipRandom
 
 FeatureLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Of logits (N, K), labels (N, ...) and feature maps (N, t, C, h, w), still attached to the graph, to (N,)."""
@@ -35,21 +38,27 @@ class WithFeatures:
 def last_maps(net: nn.Module, clips: int) -> Iterator[Callable[[], Tensor]]:
     """Remembers, of each pass inside the block, the last feature maps that still have space and time.
 
-    Works whatever the network is made of, from what its modules return: (N*t, C, h, w) in a 2-D network, (N, C, t, h, w) in a 3-D
-    one. Maps in which time has become a single step are passed over: they tell nothing of frames. Maps that are then taken
-    apart into one vector per position, as a transformer's patches are, do not count.
+    They are those of the layer that a model declares (`Model.cam`). Where it declares none, or time has become a single step
+    there, they are found, whatever the network is made of, from what its modules return: (N*t, C, h, w) in a 2-D network,
+    (N, C, t, h, w) in a 3-D one. Maps with a single time step are passed over: they tell nothing of frames. Maps that are then
+    taken apart into one vector per position, as a transformer's patches are, do not count.
 
     Args:
-        net: The network.
+        net: The network; a declaration is one of a `Model`.
         clips: How many clips a pass takes.
 
     Yields:
         A function that returns the maps of the last pass as (N, t, C, h, w); it raises InputError where there are none.
+
+    Raises:
+        InputError: The declared layer does not exist.
     """
     seen: list[Tensor] = []
+    declared, settled = _declared(net), False
 
     def remember(module: nn.Module, given: object, out: object) -> Tensor | None:
-        if not isinstance(out, Tensor) or not out.requires_grad:
+        nonlocal settled
+        if not isinstance(out, Tensor) or not out.requires_grad or (settled and module is not declared):
             return None
         if out.dim() == 3 and seen and out[..., 0].numel() >= seen[0][:, :, 0].numel():
             seen.clear()
@@ -61,7 +70,7 @@ def last_maps(net: nn.Module, clips: int) -> Iterator[Callable[[], Tensor]]:
             return None
         if min(maps.shape[1], *maps.shape[3:]) == 1:
             return None
-        seen[:] = [maps]
+        seen[:], settled = [maps], settled or module is declared
         # The network goes on from the maps as they are handed over: only so has its answer a gradient to them.
         return maps.transpose(1, 2) if out.dim() == 5 else maps.flatten(0, 1)
 
@@ -78,6 +87,17 @@ def last_maps(net: nn.Module, clips: int) -> Iterator[Callable[[], Tensor]]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _declared(net: nn.Module) -> nn.Module | None:
+    """The layer that a model declares."""
+    if not isinstance(net, Model) or not net.cam:
+        return None
+    try:
+        return net.net.get_submodule(net.cam)
+    except AttributeError:
+        problem = f"the network has no submodule {net.cam!r}"
+        raise InputError("model: cam", problem, "name the one whose output are the last feature maps") from None
 
 
 def activation_maps(loss: Tensor, maps: Tensor) -> Tensor:
@@ -106,3 +126,37 @@ def over_largest(maps: Tensor) -> Tensor:
 def least_attended(maps: Tensor, frames: int) -> Tensor:
     """Mean over the `frames` frames with the smallest sums of activation maps (N, t, h, w), (N,) (TAF, Eq. 4 and 5)."""
     return maps.mean(dim=(2, 3)).topk(frames, dim=1, largest=False).values.mean(dim=1)
+
+
+def asked_classes(logits: Tensor, labels: Tensor, rng: ClipRandom) -> Tensor:
+    """The class of each clip that the maps are of, (N,): a random wrong one where the clip is right, else the true one.
+
+    Args:
+        logits: Of the clean clips, (N, K).
+        labels: True classes (N,).
+        rng: The clips' streams.
+    """
+    drawn = rng.integers(0, logits.shape[1] - 1)
+    other = drawn + (drawn >= labels).long()
+    return torch.where(margin(logits, labels) > 0, other, labels)
+
+
+def attention(logits: Tensor, labels: Tensor, maps: Tensor, frames: int | None, owner: str) -> Tensor:
+    """How much the network attends to the time steps that it attends to least, (N,) (TAF, Eq. 2 to 5).
+
+    Args:
+        logits: (N, K).
+        labels: True classes and those that the maps are of, (N, 2).
+        maps: Last feature maps (N, t, C, h, w).
+        frames: How many time steps count; None: all.
+        owner: How messages name who asks.
+
+    Raises:
+        InputError: The maps have fewer steps.
+    """
+    steps = maps.shape[1]
+    if frames is not None and frames > steps:
+        problem = f"{frames} is more than the {steps} time steps of the model's last feature maps"
+        raise InputError(f"{owner}: frames", problem, f"it must be from 1 to {steps}")
+    seen = over_largest(activation_maps(cross_entropy(logits, labels[:, 1]), maps))
+    return least_attended(seen, frames or steps)

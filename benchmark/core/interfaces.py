@@ -56,6 +56,8 @@ class Model(nn.Module):
         name: Canonical spec, for tables.
         weights_sha256: Hash of the weights.
         card: What is known of it (paper, recipe, figures), for `vbench show` and the store.
+        cam: Name of the submodule of `net` whose output are the last feature maps, for class activation mapping; empty: they are
+            found (`cam.last_maps`).
     """
 
     scale: Tensor
@@ -70,6 +72,7 @@ class Model(nn.Module):
         self.name = type(net).__name__
         self.weights_sha256 = ""
         self.card: dict[str, Any] = {}
+        self.cam = ""
         mean, std = torch.tensor(input.mean).view(3, 1, 1, 1), torch.tensor(input.std).view(3, 1, 1, 1)
         self.register_buffer("scale", 1 / std, persistent=False)
         self.register_buffer("shift", -mean / std, persistent=False)

@@ -78,10 +78,12 @@ class Trained(Plain, ABC):
 
     Attributes:
         replaces: Whether it answers in the model's place, so that it must be the last link of a chain.
+        deployment: Fields that training does not look at: a checkpoint serves any value of them.
         recipe: Values of `training.entries.Recipe` that it is trained with unless another is asked for.
     """
 
     replaces: ClassVar[bool] = False
+    deployment: ClassVar[tuple[str, ...]] = ()
     recipe: ClassVar[dict[str, Any]] = {}
 
     weights: str = param("shipped", help="shipped, or the checkpoint that vbench train wrote: a file", identity=False)

@@ -19,7 +19,8 @@ from ..core.trained import Armed
 from ..data.corrupted import Corrupted
 from ..data.loader import load
 from ..data.selection import balanced, fit_split, manifest_sha256
-from ..models.armed import Owner, arm
+from ..models.armed import arm
+from ..models.armoury import Owner
 from ..models.build import build_model
 from .cell import Cell
 from .crafted import Crafted
@@ -94,7 +95,7 @@ class Bench:
 
     def links(self, cell: Cell) -> list[Defense | Armed]:
         """The cell's defences, trained ones with their weights."""
-        owner = Owner(cell.model, cell.dataset.entry.name)
+        owner = Owner(cell.model, cell.dataset)
         return [
             self._once(f"link {link} {owner.model} {owner.dataset}", lambda link=link: arm(link, owner, self.model(cell)))
             for link in cell.defense
@@ -169,9 +170,12 @@ class Bench:
         Raises:
             InputError: A component cannot be built as asked.
         """
-        check_order([link.create() for link in cell.defense], cell.defense_text)
+        check_order([link.create() for link in cell.defense], [link.entry.name for link in cell.defense])
         for component, link in zip(cell.defense, self.links(cell), strict=True):
             _promised(component, link, ("stochastic", "gradient", "draws", "protect"))
+            check = getattr(component.create(), "check", None)  # optional: what this model's clips do not allow
+            if check:
+                check(self.model(cell).input)
         if cell.attack:
             _promised(cell.attack, self.attack(cell), ("norm", "eps", "run", "limits"))
         if cell.corruption:

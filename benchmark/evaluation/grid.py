@@ -9,7 +9,7 @@ from ..core.registry import Component, resolve
 from ..core.specs import split_chain
 from ..models.published import resolve_model
 from .cell import Cell
-from .threat import Threat, grey_box_differs
+from .threat import Threat, check_order, grey_box_differs
 
 DEFAULT = Threat("oblivious"), Threat("grey-box"), Threat("adaptive")
 """How the attacker meets a defence unless told otherwise; grey-box is left out where it is another of them."""
@@ -115,8 +115,17 @@ def _met_by(chain: Sequence[Component], threats: list[dict[str, Any]]) -> list[d
 
 
 def resolve_chain(text: str) -> tuple[Component, ...]:
-    """A defence chain `first+second`; `none` is the empty one."""
-    return () if text == "none" else tuple(resolve("defense", part) for part in split_chain(text))
+    """A defence chain `first+second`; `none` is the empty one.
+
+    Raises:
+        InputError: A link is unknown or has a bad parameter, or their order cannot work.
+    """
+    if text == "none":
+        return ()
+    chain = tuple(resolve("defense", part) for part in split_chain(text))
+    if len(chain) > 1:
+        check_order([link.create() for link in chain], [link.entry.name for link in chain])
+    return chain
 
 
 def resolve_threats(texts: Sequence[str]) -> tuple[Threat, ...]:

@@ -8,17 +8,20 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..core.attack import Attack
 from ..core.errors import InputError
 from .bench import Bench
 from .cell import Cell
-from .checks import Sample, check_attack
+from .checks import Sample, attack_evidence
 from .corruptions import described
 from .cost import estimate
 from .crafting import craft, fit
 from .grid import Grid
 from .measure import Measured, flips, judge
+from .probes import Watched
 from .provenance import provenance
 from .store import SCHEMA, Reuse, Store
+from .threat import Pipeline
 
 
 class Done(NamedTuple):
@@ -79,13 +82,16 @@ def run_cell(cell: Cell, bench: Bench) -> dict[str, Any]:
     Returns:
         The content of the cell's file: schema, cell (its hash), spec, status, error, reports
         (columns that belong beside the accuracy), clips (per-clip vectors), failed (clips that
-        could not be decoded), evidence, notes (per-clip vectors that only this attack knows), provenance.
+        could not be decoded), evidence, notes (per-clip vectors that only this attack knows), declared (what the
+        defence says of itself), provenance.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     result = {"schema": SCHEMA, "cell": bench.hash(cell), "spec": bench.spec(cell), "status": "ok", "error": ""}
     result["reports"] = list(bench.attack(cell).reports) if cell.attack else []
     if cell.corruption:
         result["corruption"] = described(cell.corruption, bench.corruption(cell))
+    if cell.defense:
+        result["declared"] = _declared(bench.pipeline(cell))
     try:
         result |= _measure(cell, bench)
     except Exception as error:  # a failing cell is a row, and the run goes on
@@ -102,6 +108,23 @@ def run_cell(cell: Cell, bench: Bench) -> dict[str, Any]:
     return result
 
 
+def _declared(pipeline: Pipeline) -> dict[str, Any]:
+    """What a chain of defences says of itself: whether two passes may differ, how many are averaged, whose gradient passes."""
+    gradient = "none" if not pipeline.gradient else "bpda" if pipeline.surrogate else "exact"
+    return {"stochastic": pipeline.stochastic, "draws": pipeline.draws, "gradient": gradient}
+
+
+def _evidence(cell: Cell, bench: Bench, sample: Sample, attack: Attack | None) -> dict[str, Any]:
+    """What is known besides the accuracy: see `checks`."""
+    found: dict[str, Any] = attack_evidence(cell, bench, sample) if cell.crafted_on_judged else {}
+    if cell.threat and cell.threat.name == "adaptive" and bench.pipeline(cell).surrogate and attack and not attack.black_box:
+        found["surrogate"] = True
+    card, split = bench.model(cell).card, cell.split.replace("-", "_")
+    if cell.kind == "clean" and not cell.defense and card.get("dataset") == cell.dataset.entry.name:
+        found |= {"card": card[f"{split}_accuracy"]} if f"{split}_accuracy" in card else {}
+    return found
+
+
 def _measure(cell: Cell, bench: Bench) -> dict[str, Any]:
     measured, pipeline, sample, scene = Measured(), bench.pipeline(cell), Sample(), bench.scene(cell)
     attack, fitting = fit(cell, bench) if cell.attack else (None, {})
@@ -110,19 +133,20 @@ def _measure(cell: Cell, bench: Bench) -> dict[str, Any]:
         if attack is None:
             measured.add(batch, judge(cell, bench, pipeline, batch, clips, labels), None)
             continue
+        watched = attack if sample.full or not cell.crafted_on_judged else Watched(attack, labels)
         made = bench.crafted_once(
             cell,
             number,
-            lambda batch=batch, clips=clips, labels=labels: craft(cell, bench, attack, batch, clips, labels, cell.full),
+            lambda batch=batch, clips=clips, labels=labels, attack=watched: craft(
+                cell, bench, attack, batch, clips, labels, cell.full
+            ),
         )
         judged = judge(cell, bench, pipeline, batch, made.clips, labels)
         measured.add(batch, judged, made)
-        sample.add(batch, judged)
-    evidence: dict[str, Any] = {"check": check_attack(cell, bench, sample)} if cell.crafted_on_judged and measured.records else {}
+        sample.add(batch, judged, watched.margins if isinstance(watched, Watched) else ())
+    evidence = _evidence(cell, bench, sample, attack) if measured.records else {}
     if fitting:
         evidence["fit"] = fitting
-    if cell.threat and cell.threat.name == "adaptive" and pipeline.surrogate and attack and not attack.black_box:
-        evidence["surrogate"] = True
     failed = [{"id": failure.record.id, "reason": failure.reason} for failure in bench.footage.failures(scene)]
     if cell.shifts:
         measured.vectors["flips"] = flips(cell, bench, measured)

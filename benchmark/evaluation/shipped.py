@@ -1,18 +1,20 @@
-"""What the tiny zoo can do: whether its files are whole, how fast they run here, and how right they are under attack."""
+"""What the package ships: whether its files are whole, how fast models run here, how right they are, alone and under attack."""
 
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..core.errors import InputError
-from ..core.files import write_atomically
+from ..core.files import sha256, write_atomically
 from ..core.interfaces import Model
 from ..core.registry import resolve
-from ..models import zoo
+from ..models import armoury, zoo
+from ..models.armed import arm
 from ..models.build import build_model
 from .api import choose_device, evaluate
 from .stats import wilson
@@ -43,6 +45,17 @@ def zoo_rows(tick: Callable[[int, int], None] = lambda done, total: None) -> lis
         tick(number, len(checkpoints))
         rows.append(_row(*checkpoint))
     return rows
+
+
+def defense_rows() -> list[dict[str, Any]]:
+    """Looks at every shipped checkpoint of a trained defence.
+
+    Returns:
+        One row per checkpoint: name, `test_accuracy` and `test_robust` of its card in [0, 1] with `_low` and `_high` (Wilson,
+        95 %; None where the card has none), trial (what `test_robust` was measured under), parameters, bytes, sha256 (whether
+        the file is the one that its card names) and problem (empty, or what is wrong in one line).
+    """
+    return [_defense_row(path, card) for path, card in armoury.shipped()]
 
 
 def measure_card(model: str, preset: str, dataset: str) -> dict[str, Any]:
@@ -102,9 +115,28 @@ def _row(model: str, preset: str, dataset: str) -> dict[str, Any]:
     return row
 
 
-def _figures(card: dict[str, Any]) -> dict[str, Any]:
+def _defense_row(path: Path, card: dict[str, Any]) -> dict[str, Any]:
+    row = {"name": path.stem} | _figures(card, {"test_accuracy": "test", "test_robust": "test"})
+    row |= {"trial": card.get("trial"), "bytes": path.stat().st_size if path.is_file() else None, "sha256": False, "problem": ""}
+    try:
+        if not path.is_file():
+            raise InputError("weights", f"{path} is missing", "install the package afresh")
+        card = zoo.read_card(path)
+        defense, model, dataset = (resolve(kind, card.get(kind) or "?") for kind in ("defense", "model", "dataset"))
+        row["name"] = f"{model.short}/{dataset.short}/{defense.short}"
+        owner, row["sha256"] = armoury.Owner(model, dataset), card.get("sha256") == sha256(path)
+        built = build_model(model, dataset.entry.name, dataset.create().classes)
+        if armoury.find(defense, owner)[0] != path:
+            raise InputError("weights", f"{path} should be called {armoury.file_name(defense, owner)}")
+        arm(defense, owner, built)
+    except InputError as error:
+        row["problem"] = str(error)
+    return row
+
+
+def _figures(card: dict[str, Any], splits: Mapping[str, str] = FIGURES) -> dict[str, Any]:
     figures: dict[str, Any] = {}
-    for name, split in FIGURES.items():
+    for name, split in splits.items():
         value, low, high = card.get(name), None, None
         if value is not None:
             low, high = wilson(value, card["clips"][split])

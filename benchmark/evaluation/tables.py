@@ -15,6 +15,9 @@ from .store import Store
 KNOWLEDGE = ("transfer", "white-box", "oblivious", "grey-box", "adaptive")
 """Kinds of threat, those whose attacker knows more later."""
 
+FULL_KNOWLEDGE = ("white-box", "adaptive")
+"""Threats whose attacker holds the very pipeline that is judged; the others share no column with them."""
+
 CELL_COLUMNS = [
     "cell",
     "dataset",
@@ -170,13 +173,9 @@ def _compare(
 ) -> None:
     """Fills attack success rate and the flags that need neighbouring cells."""
     clean = by_place.get(_place(cell["spec"], kind="clean"))
-    oblivious = by_place.get(_place(cell["spec"], threat="oblivious"))
-    flags = cross_flags(
-        row["top1"],
-        None if clean is None else rows[clean]["top1"],
-        None if oblivious is None else rows[oblivious]["top1"],
-        row["threat"],
-    )
+    rivals = [clean, *(by_place.get(_place(cell["spec"], threat=threat)) for threat in ("oblivious", "grey-box"))]
+    without, oblivious, grey_box = (None if number is None else rows[number]["top1"] for number in rivals)
+    flags = cross_flags(row["top1"], without, oblivious, row["threat"], grey_box)
     row["flags"] = " ".join([*row["flags"].split(), *flags])
     if clean is not None:
         # What the attack took of the clips that the same pipeline gets right without it, in most passes.

@@ -122,19 +122,20 @@ def grey_box_differs(defenses: Sequence[Defense]) -> bool:
     return bool(replacing) and (len(defenses) > 1 or not isinstance(replacing[0], Retrained))
 
 
-def check_order(defenses: Sequence[Defense], text: str) -> None:
+def check_order(defenses: Sequence[Defense], names: Sequence[str]) -> None:
     """Refuses a chain in which a link would never be asked.
+
+    Args:
+        defenses: The links, first to last.
+        names: What they are called.
 
     Raises:
         InputError: A defence that answers in the model's place is not the last, or there are two.
     """
-    links = text.split("+")
-    for place, link in enumerate(defenses[:-1]):
-        if isinstance(link, Trained) and link.replaces:
-            last = defenses[-1]
-            if isinstance(last, Trained) and last.replaces:
-                raise InputError(f"defense {text}", "two of its links answer in the model's place", "keep one of them")
-            name = links[place].partition(":")[0]
-            raise InputError(
-                f"defense {text}", f"{name} answers in the model's place, so no link after it is asked", f"put {name} last"
-            )
+    where = f"defense {'+'.join(names)}"
+    replacing = [name for link, name in zip(defenses, names, strict=True) if isinstance(link, Trained) and link.replaces]
+    if len(replacing) > 1:
+        raise InputError(where, f"{' and '.join(replacing)} both answer in the model's place", "keep one of them")
+    if replacing and replacing[0] != names[-1]:
+        problem = f"{replacing[0]} answers in the model's place, so no link after it is asked"
+        raise InputError(where, problem, f"put {replacing[0]} last")

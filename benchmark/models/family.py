@@ -70,6 +70,7 @@ class Family:
         layouts: Foreign checkpoints that it reads.
         head: Name of the classifier.
         layout: How the network takes clips.
+        cam: Name of the layer whose output are a network's last feature maps (`Model.cam`); None for a network without such.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Family:
     layouts: tuple[Layout, ...] = ()
     head: str = "fc"
     layout: Literal["NCTHW", "NTCHW"] = "NCTHW"
+    cam: Callable[[Any], str] | None = None
 
     def build(
         self,
@@ -118,6 +120,7 @@ class Family:
             digest = sha256(found.path)
         model = Model(net, spec, len(classes), self.layout)
         model.card, model.weights_sha256 = card, digest
+        model.cam = self.cam(net) if self.cam else ""
         return model.eval()
 
     def _load(self, net: nn.Module, found: Located, preset: str, classes: Sequence[str], spec: InputSpec) -> InputSpec:
@@ -158,6 +161,12 @@ class Architecture:
             InputError: The weights cannot be read or do not fit, or frames or size are none that the preset takes.
         """
         return self.family.build(self.preset, self.weights, dataset, classes, self.frames, self.size)
+
+
+def last_block(net: Any) -> str:
+    """Name of the last block of the last stage, for `Family.cam`: its output is the last that has space and time."""
+    last = net.stages[-1]
+    return f"{last}.{len(net.get_submodule(last)) - 1}"
 
 
 def _unsort(head: nn.Module, classes: Sequence[str]) -> None:

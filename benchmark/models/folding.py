@@ -16,8 +16,13 @@ def folded(conv: Conv, norm: Norm) -> tuple[Tensor, Tensor]:
     return conv.weight * scale.view(-1, *[1] * (conv.weight.dim() - 1)), bias
 
 
+def folds(norm: nn.Module) -> bool:
+    """Whether a norm can be folded: a batch norm in eval mode, and nothing that stands in its place."""
+    return isinstance(norm, Norm) and not norm.training
+
+
 def conv_bn(conv: Conv, norm: Norm, x: Tensor) -> Tensor:
     """`norm(conv(x))`; in eval mode as one convolution."""
-    if norm.training:
+    if not folds(norm):
         return norm(conv(x))
     return conv._conv_forward(x, *folded(conv, norm))

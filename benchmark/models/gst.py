@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..core.interfaces import InputSpec
 from ..core.params import param
 from ..core.registry import register
-from .family import TINY_INPUT, Architecture, Family, Preset
+from .family import TINY_INPUT, Architecture, Family, Preset, last_block
 from .folding import conv_bn
 from .layouts import Layout
 from .resnet import R50, R101, Block, ResNet
@@ -93,6 +93,7 @@ def _family(name: str, beta: int, short: str) -> Family:
         },
         layouts=(_AUTHORS,),
         layout="NTCHW",
+        cam=last_block,
     )
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 from ..core.interfaces import InputSpec
 from ..core.params import param
 from ..core.registry import register
-from .family import TINY_INPUT, Architecture, Family, Preset
+from .family import TINY_INPUT, Architecture, Family, Preset, last_block
 from .resnet import R101
 from .resnet3d import FACEBOOK_INPUT, MMACTION_3D, MMACTION_INPUT, Plan, ResNet3D, pytorchvideo
 
@@ -45,6 +45,7 @@ FAMILY = Family(
         replace(MMACTION_3D, presets=("r50", "r50-heavy", "r50-nl", "r50-nl-embedded", "r50-nl-gauss")),
         replace(pytorchvideo(stages=(1, 3, 4, 5), head=6), presets=("r50-8x8",)),
     ),
+    cam=last_block,
 )
 
 

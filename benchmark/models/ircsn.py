@@ -8,7 +8,7 @@ from torch import nn
 
 from ..core.params import param
 from ..core.registry import register
-from .family import TINY_INPUT, Architecture, Family, Preset
+from .family import TINY_INPUT, Architecture, Family, Preset, last_block
 from .resnet import R101
 from .resnet3d import FACEBOOK_INPUT, MMACTION_3D, MMACTION_INPUT, R152, Plan, ResNet3D, pytorchvideo
 
@@ -45,6 +45,7 @@ FAMILY = Family(
         "r101": Preset("pytorchvideo's ir-CSN-101", _net(replace(_R50, layers=R101, eps=1e-5)), FACEBOOK_INPUT),
     },
     layouts=(_IP, _IR, replace(pytorchvideo(stages=(1, 2, 3, 4), head=5), presets=("r101",))),
+    cam=last_block,
 )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..core.interfaces import InputSpec
 from ..core.params import param
 from ..core.registry import register
-from .family import TINY_INPUT, Architecture, Family, Preset
+from .family import TINY_INPUT, Architecture, Family, Preset, last_block
 from .folding import conv_bn
 from .layouts import Layout
 
@@ -192,6 +192,7 @@ FAMILY = Family(
         ),
     },
     layouts=(_MMACTION,),
+    cam=last_block,
 )
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from ..core.interfaces import InputSpec
 from ..core.params import param
 from ..core.registry import register
-from .family import TINY_INPUT, Architecture, Family, Preset
+from .family import TINY_INPUT, Architecture, Family, Preset, last_block
 from .resnet import R50, R101
 from .resnet3d import R152, Plan, ResNet3D
 
@@ -46,6 +46,7 @@ FAMILY = Family(
         "r3d152": Preset("a 3-D ResNet-152", _net(replace(_RESNET, layers=R152)), _INPUT_2020),
         "r3d200": Preset("a 3-D ResNet-200", _net(replace(_RESNET, layers=R200)), _INPUT_2020),
     },
+    cam=last_block,
 )
 """The authors' checkpoints have our names, so there is no layout."""
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..core.interfaces import InputSpec
 from ..core.params import param
 from ..core.registry import register
-from .family import TINY_INPUT, Architecture, Family, Preset
+from .family import TINY_INPUT, Architecture, Family, Preset, last_block
 from .folding import conv_bn
 from .layouts import Layout
 from .resnet import R50, R101
@@ -151,6 +151,8 @@ FAMILY = Family(
         "r101-16x8-facebook": _preset("Facebook's SlowFast-101 16x8", _FACEBOOK_16X8, replace(FACEBOOK_INPUT, frames=64)),
     },
     layouts=(_MMACTION, _PYTORCHVIDEO),
+    # The fast pathway sees every frame, the slow one few.
+    cam=lambda net: f"fast_path.{last_block(net.fast_path)}",
 )
 
 

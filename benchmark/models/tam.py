@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from ..core.interfaces import InputSpec
 from ..core.params import param
 from ..core.registry import register
-from .family import TINY_INPUT, Architecture, Family, Preset
+from .family import TINY_INPUT, Architecture, Family, Preset, last_block
 from .layouts import Layout
 from .resnet import R50, R101, Block, ResNet
 
@@ -105,6 +105,7 @@ FAMILY = Family(
     },
     layouts=(_IBM,),
     layout="NTCHW",
+    cam=last_block,
 )
 
 

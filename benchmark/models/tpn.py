@@ -123,6 +123,8 @@ FAMILY = Family(
     },
     layouts=(_MMACTION, _AUTHORS),
     layout="NTCHW",
+    # The last maps in which frames are apart: behind it the neck takes the maximum over time.
+    cam=lambda net: "neck.temporal.0",
 )
 
 

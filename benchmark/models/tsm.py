@@ -9,7 +9,7 @@ from torch import Tensor
 from ..core.interfaces import InputSpec
 from ..core.params import param
 from ..core.registry import register
-from .family import TINY_INPUT, Architecture, Family, Preset
+from .family import TINY_INPUT, Architecture, Family, Preset, last_block
 from .layouts import Layout
 from .nonlocal_block import NonLocal, Pairing
 from .resnet import MMACTION, R50, R101, ResNet, channels_last
@@ -136,6 +136,7 @@ FAMILY = Family(
     },
     layouts=(_MIT_NON_LOCAL, _MIT, _MMACTION_NON_LOCAL, _MMACTION, DECISIONFORCE),
     layout="NTCHW",
+    cam=last_block,
 )
 
 

@@ -12,7 +12,7 @@ from ..core.interfaces import InputSpec
 from ..core.params import param
 from ..core.registry import register
 from .depthwise import DepthwiseConv3d
-from .family import TINY_INPUT, Architecture, Family, Preset
+from .family import TINY_INPUT, Architecture, Family, Preset, last_block
 from .folding import conv_bn
 from .x3d_layouts import LAYOUTS
 
@@ -142,6 +142,7 @@ FAMILY = Family(
     },
     layouts=LAYOUTS,
     head="fc2",
+    cam=last_block,
 )
 
 

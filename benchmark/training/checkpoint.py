@@ -49,13 +49,26 @@ class State:
         parts: What has `state_dict` and `load_state_dict`, by name.
         order: The generator of the order of clips.
         best: The best epoch so far.
+        device: Where the network lies.
     """
 
-    def __init__(self, path: Path | None, key: str, parts: Mapping[str, Any], order: torch.Generator, best: Best) -> None:
-        self._path, self._key, self._parts, self._order, self._best = path, key, parts, order, best
+    def __init__(
+        self,
+        path: Path | None,
+        key: str,
+        parts: Mapping[str, Any],
+        order: torch.Generator,
+        best: Best,
+        device: torch.device,
+    ) -> None:
+        self._path, self._key, self._parts, self._order, self._best, self._device = path, key, parts, order, best, device
 
-    def save(self, history: list[dict[str, Any]]) -> None:
+    def save(self, history: list[dict[str, Any]], seconds: float) -> None:
         """Writes it, in one step: a kill leaves the file of this epoch or of the one before.
+
+        Args:
+            history: The epochs so far.
+            seconds: What they took.
 
         Raises:
             InputError: The folder cannot be written, or the disk is full.
@@ -65,9 +78,10 @@ class State:
         content = {
             "key": self._key,
             "history": history,
+            "seconds": seconds,
             "order": self._order.get_state(),
             "random": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "cuda": [torch.cuda.get_rng_state(self._device)] if self._device.type == "cuda" else [],
             "best": {"epoch": self._best.epoch, "score": list(self._best.score), "weights": self._best.weights},
             "parts": {name: part.state_dict() for name, part in self._parts.items()},
         }
@@ -78,34 +92,32 @@ class State:
         except OSError as error:
             raise InputError("out", f"cannot write {self._path}: {error.strerror or error}") from None
 
-    def load(self, device: torch.device) -> list[dict[str, Any]]:
-        """Takes everything back to where the file left it, and gives the epochs that are done; none where there is no file.
+    def load(self) -> tuple[list[dict[str, Any]], float] | None:
+        """Takes everything back to where the file left it.
+
+        Returns:
+            The epochs that are done and what they took, in seconds; None where there is no file, or one of another training.
 
         Raises:
             InputError: The file cannot be read.
         """
         if self._path is None or not self._path.is_file():
-            return []
+            return None
         try:
             content = torch.load(self._path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise InputError(
-                "out", f"{self._path} cannot be read ({type(error).__name__})", "delete it to start afresh"
-            ) from None
-        if content["key"] != self._key:
-            return []
+            return self._take(content) if content["key"] == self._key else None
+        except Exception as error:  # torch, zipfile and pickle raise a dozen kinds for a damaged file
+            problem = f"{self._path}, which a killed training left, is damaged or of another version ({type(error).__name__})"
+            raise InputError("out", problem, "delete it to start afresh") from None
+
+    def _take(self, content: dict[str, Any]) -> tuple[list[dict[str, Any]], float]:
         for name, part in self._parts.items():
             part.load_state_dict(content["parts"][name])
         self._order.set_state(content["order"])
         torch.set_rng_state(content["random"])
-        if content["cuda"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(content["cuda"])
+        if content["cuda"] and self._device.type == "cuda":
+            torch.cuda.set_rng_state(content["cuda"][0], self._device)
         best: dict[str, Any] = content["best"]
-        weights: dict[str, Tensor] = {key: value.to(device) for key, value in best["weights"].items()}
+        weights: dict[str, Tensor] = {key: value.to(self._device) for key, value in best["weights"].items()}
         self._best.epoch, self._best.score, self._best.weights = best["epoch"], tuple(best["score"]), weights
-        return content["history"]
-
-    def remove(self) -> None:
-        """The training is done."""
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+        return content["history"], content["seconds"]

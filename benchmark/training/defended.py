@@ -1,9 +1,6 @@
 """How a trained defence is made: one call trains it for a model on a data set and writes its checkpoint and card."""
 
-import hashlib
-import json
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +9,15 @@ import torch
 from ..core.errors import InputError
 from ..core.registry import Component
 from ..core.trained import Trained
-from ..data.selection import manifest_sha256
-from ..models.armed import Owner, file_name
+from ..models.armed import as_trained
+from ..models.armoury import Owner, file_name
 from ..models.build import build_model
+from ..models.family import untrained
 from .clips import Split
 from .entries import Recipe
 from .loop import Plan, run
 from .progress import TrainProgress
-from .recipe import SPLITS, check_folder, describe, read_clips, write_checkpoint
+from .recipe import SPLITS, check_folder, describe, key_of, read_clips, write_checkpoint
 from .trial import tried
 
 
@@ -44,26 +42,28 @@ def train_defended(
     Raises:
         InputError: The defence is not trained, a video cannot be read, the model does not suit it, or the training diverges.
     """
-    started, made = time.monotonic(), defense.create()
+    made = defense.create()
     if not isinstance(made, Trained):
         raise InputError("defense", f"{defense.entry.name} is not trained", "use it as it is, or train at, cat or another one")
-    check_folder(out)
-    data = dataset.create()
+    defense, data = as_trained(defense), dataset.create()
     base = build_model(model, dataset.entry.name, data.classes)
-    base.to("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    learner = untrained(lambda: made.learner(base.to(device)), recipe.seed).to(device)
     records = {split: data.records(split) for split in SPLITS}
+    check_folder(out)
     splits = {name: Split(*read_clips(part, base.input), ids=[record.id for record in part]) for name, part in records.items()}
-    path = out / file_name(defense, Owner(model, dataset.entry.name))
-    what = [defense.text, defense.entry.version, str(model), base.weights_sha256, recipe.described()]
-    what += [manifest_sha256(part) for part in records.values()]
+    path = out / file_name(defense, Owner(model, dataset))
     with TrainProgress(recipe.epochs, recipe.epochs * -(-len(splits["train"]) // recipe.batch_size), progress) as shown:
-        plan = Plan(made.learner(base), splits["train"], splits["val"], recipe, made.trial, shown.epoch, shown.step)
-        plan.keep, plan.key = path.with_suffix(".partial"), hashlib.sha256(json.dumps(what).encode()).hexdigest()
+        plan = Plan(
+            learner, splits["train"], splits["val"], recipe, made.trial, shown.epoch, shown.step, shown.resume, shown.tell
+        )
+        what = [defense.text, defense.entry.version, model.text, base.weights_sha256]
+        plan.keep, plan.key = path.with_suffix(".partial"), key_of(what, recipe, records)
         run(plan)
     card = {"defense": defense.text, "version": defense.entry.version, "starts_from": base.weights_sha256}
     card |= describe(base, model, dataset, records, recipe, plan.history) | _outcome(plan, splits["test"])
-    card |= {"classes": list(data.classes), "wall_seconds": round(time.monotonic() - started, 1)}
-    write_checkpoint(made.saved(plan.learner.network), card, path)
+    card |= {"classes": list(data.classes), "wall_seconds": round(plan.seconds, 1)}
+    write_checkpoint(made.saved(learner.network), card, path)
     plan.keep.unlink(missing_ok=True)
     if progress:
         print(f"wrote {path} and {path.with_suffix('.json').name}", file=sys.stderr)

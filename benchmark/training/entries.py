@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from ..core.errors import InputError
 from ..core.registry import did_you_mean, entries, find
+from ..core.specs import Spec
 
 FILE = Path(__file__).parent / "zoo.toml"
 DEFENSES = Path(__file__).parent / "defenses.toml"
@@ -107,12 +108,15 @@ def defended_recipe(defense: str, model: str) -> Recipe:
     """How a defence is trained for a model, both by spec: defaults, the defence's own values, those for it, those for the model.
 
     Raises:
-        InputError: There is no such defence.
+        InputError: There is no such defence, or it is not trained.
     """
     table = tomllib.loads(DEFENSES.read_text(encoding="utf-8"))
-    name, architecture = defense.partition(":")[0], model.partition(":")[0]
+    name, architecture = Spec.parse(defense, "defense").name, Spec.parse(model, "model").name
     for_all = table.get("recipes", {}).get(name, {})
-    own = find("defense", name).load().recipe | {key: value for key, value in for_all.items() if not isinstance(value, dict)}
+    component = find("defense", name).load()
+    if not hasattr(component, "recipe"):
+        raise InputError("defense", f"{name} is not trained", "subclass core.trained.Trained or Retrained")
+    own = component.recipe | {key: value for key, value in for_all.items() if not isinstance(value, dict)}
     values = table["defaults"] | own | for_all.get(architecture, {})
     del values["threads"]
     return Recipe(**values)

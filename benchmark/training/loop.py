@@ -1,6 +1,8 @@
 """The one training loop: every recipe, plain or adversarial, runs through it."""
 
 import math
+import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -55,12 +57,15 @@ class Plan:
         val: Validation clips.
         recipe: How.
         trial: What every epoch is tried by, besides clean clips.
-        on_epoch: Called after every epoch, and at the start for each that an earlier, killed run had finished.
-        on_step: Called after every step, likewise.
-        keep: File that a killed training goes on from; None for none. It is gone when the training is done.
+        on_epoch: Called after every epoch.
+        on_step: Called after every step.
+        on_resume: Called with the epochs that an earlier, killed run had finished.
+        tell: Called with a line that whoever waits should read.
+        keep: File that a killed training goes on from; None for none. Whoever writes the result deletes it then.
         key: What the training is, so that a file of another one is not gone on from.
         history: Its epochs so far.
         kept: Number of the epoch whose weights were kept.
+        seconds: What the epochs took, those before a kill among them.
     """
 
     learner: Learner
@@ -70,10 +75,13 @@ class Plan:
     trial: Trial | None = None
     on_epoch: Callable[[Epoch], None] = lambda epoch: None
     on_step: Callable[[], None] = lambda: None
+    on_resume: Callable[[History], None] = lambda history: None
+    tell: Callable[[str], None] = lambda text: None
     keep: Path | None = None
     key: str = ""
     history: History = field(default_factory=list)
     kept: int = 0
+    seconds: float = 0.0
 
     @property
     def steps(self) -> int:
@@ -91,7 +99,7 @@ def train(
     ids: Sequence[str] = (),
     **options: Any,
 ) -> History:
-    """Trains a model in place to classify; the same seed gives the same weights, bit for bit, on a machine.
+    """Trains a model in place to classify; the same seed gives the same weights, on a CPU bit for bit.
 
     Args:
         model: The model; it comes back frozen, in eval mode, with its hash renewed.
@@ -131,14 +139,16 @@ def run(plan: Plan) -> None:
         order, best = torch.Generator().manual_seed(recipe.seed), Best(recipe.keep)
         step = _Stepper(learner, recipe, recipe.epochs * plan.steps)
         parts = {"learner": learner, "optimizer": step.optimizer, "schedule": step.schedule}
-        state = State(plan.keep, plan.key, parts, order, best)
+        state = State(plan.keep, plan.key, parts, order, best, device)
         try:
-            _go_on(plan, state, device)
+            _go_on(plan, state)
             for number in range(len(plan.history) + 1, recipe.epochs + 1):
+                started = time.monotonic()
                 done = _epoch(plan, number, step, seen, order, device)
                 plan.history.append(done)
+                plan.seconds += time.monotonic() - started
                 best.see(number, done.accuracy if done.robust is None else done.robust, done.accuracy, learner.network)
-                state.save([epoch.described() for epoch in plan.history])
+                state.save([epoch.described() for epoch in plan.history], plan.seconds)
                 plan.on_epoch(done)
         finally:
             learner.switch(False)
@@ -146,13 +156,17 @@ def run(plan: Plan) -> None:
         plan.kept = best.epoch
 
 
-def _go_on(plan: Plan, state: State, device: torch.device) -> None:
-    """Takes a killed training up, and shows what it had done."""
-    for values in state.load(device):
-        plan.history.append(Epoch(**values))
-        for _ in range(plan.steps):
-            plan.on_step()
-        plan.on_epoch(plan.history[-1])
+def _go_on(plan: Plan, state: State) -> None:
+    """Takes a killed training up."""
+    found = state.load()
+    if found is not None:
+        plan.history, plan.seconds = [Epoch(**values) for values in found[0]], found[1]
+        plan.tell(f"going on after epoch {len(plan.history)} of {plan.recipe.epochs}, from {plan.keep}")
+        plan.on_resume(plan.history)
+    elif plan.keep is not None and plan.keep.exists():
+        plan.tell(
+            f"{plan.keep} is of another training (recipe, seed, weights, data or version differ), so this one starts afresh"
+        )
 
 
 def _epoch(plan: Plan, number: int, step: "_Stepper", seen: "Seen", order: torch.Generator, device: torch.device) -> Epoch:
@@ -206,10 +220,18 @@ def _corrupter(recipe: Recipe, split: Split, device: torch.device) -> Seen:
 @contextmanager
 def _reproducible(seed: int, device: torch.device) -> Iterator[None]:
     devices = [device] if device.type == "cuda" else []
-    flags = torch.backends.cudnn.flags(enabled=True, deterministic=True, benchmark=False)
+    flags = torch.backends.cudnn.flags(enabled=True, deterministic=True, benchmark=False, allow_tf32=False)
+    strict, warns = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     with torch.random.fork_rng(devices=devices), flags:
         torch.manual_seed(seed)
-        yield
+        if devices:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
+            # Some layers have no such kernel: torch then says which, and the weights repeat but for rounding.
+            torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(strict, warn_only=warns)
 
 
 class _Stepper:

@@ -1,10 +1,11 @@
 """How the tiny zoo is made: one call trains a tiny model on a data set and writes its checkpoint and card."""
 
+import hashlib
 import json
 import math
 import os
 import sys
-import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ from ..core.errors import InputError
 from ..core.files import sha256, write_atomically
 from ..core.interfaces import ClipRecord, InputSpec, Model
 from ..core.registry import Component, resolve
+from ..core.trained import Learner
 from ..data.loader import load
 from ..data.selection import manifest_sha256
 from ..models import zoo
+from ..models.armoury import plain_name
 from ..models.build import build_model
+from .clips import Split
 from .entries import Recipe
-from .loop import History, accuracy, train
+from .loop import History, Plan, accuracy, run
 from .progress import TrainProgress
 
 SPLITS = ("train", "val", "test")
@@ -29,6 +33,8 @@ SPLITS = ("train", "val", "test")
 
 def train_tiny(model: str, dataset: str, recipe: Recipe, out: Path, progress: bool = True) -> Path:
     """Trains a model from scratch and writes `<model>-<preset>.<dataset>.safetensors` with its `.json` card.
+
+    A killed training leaves `<name>.partial` in the folder, from which the same call goes on after the last whole epoch.
 
     Args:
         model: Spec of a model that has presets, such as `tsm`.
@@ -43,8 +49,6 @@ def train_tiny(model: str, dataset: str, recipe: Recipe, out: Path, progress: bo
     Raises:
         InputError: A spec is wrong, a video cannot be read, or the training diverges.
     """
-    started = time.monotonic()
-    check_folder(out)
     component, data = resolve("model", model, weights=f"random-{recipe.seed}"), resolve("dataset", dataset)
     if "preset" not in component.values:
         raise InputError("model", f"{component.entry.name} has no presets", "choose one that has, such as tsm")
@@ -52,19 +56,29 @@ def train_tiny(model: str, dataset: str, recipe: Recipe, out: Path, progress: bo
     ready = build_model(component, data.entry.name, made.classes)
     ready.to("cuda" if torch.cuda.is_available() else "cpu")
     records = {split: made.records(split) for split in SPLITS}
+    check_folder(out)
     clips = {split: read_clips(records[split], ready.input) for split in SPLITS}
-    steps = recipe.epochs * math.ceil(len(records["train"]) / recipe.batch_size)
-    with TrainProgress(recipe.epochs, steps, progress) as shown:
-        ids = [record.id for record in records["train"]]
-        history = train(ready, *clips["train"], *clips["val"], recipe, ids, on_epoch=shown.epoch, on_step=shown.step)
-    card = describe(ready, component, data, records, recipe, history)
+    path = out / zoo.file_name(component.entry.name, component.values["preset"], plain_name(data))
+    learner, val = Learner(ready), Split(*clips["val"])
+    learnt = Split(*clips["train"], ids=[record.id for record in records["train"]])
+    with TrainProgress(recipe.epochs, recipe.epochs * math.ceil(len(learnt) / recipe.batch_size), progress) as shown:
+        plan = Plan(learner, learnt, val, recipe, None, shown.epoch, shown.step, shown.resume, shown.tell)
+        plan.keep, plan.key = path.with_suffix(".partial"), key_of([component.text], recipe, records)
+        run(plan)
+    card = describe(ready, component, data, records, recipe, plan.history)
     card |= {"classes": list(made.classes), "test_accuracy": accuracy(ready, *clips["test"])}
-    card["wall_seconds"] = round(time.monotonic() - started, 1)
-    path = out / zoo.file_name(component.entry.name, component.values["preset"], data.entry.name)
+    card["wall_seconds"] = round(plan.seconds, 1)
     write_checkpoint(ready.net, card, path)
+    plan.keep.unlink(missing_ok=True)
     if progress:
         print(f"wrote {path} and {zoo.card_path(path).name}", file=sys.stderr)
     return path
+
+
+def key_of(what: Sequence[str], recipe: Recipe, records: Mapping[str, list[ClipRecord]]) -> str:
+    """A name for a training: what is trained, how, and on which clips."""
+    manifests = [manifest_sha256(part) for part in records.values()]
+    return hashlib.sha256(json.dumps([*what, recipe.described(), manifests]).encode()).hexdigest()
 
 
 def check_folder(out: Path) -> None:
@@ -122,14 +136,16 @@ def describe(
 def write_checkpoint(net: nn.Module, card: dict[str, Any], path: Path) -> None:
     """Writes the network's weights as safetensors, then the card with their hash beside them.
 
-    A run that is killed in between leaves a card whose hash does not fit, which loading refuses.
+    A run that is killed in between leaves a card whose hash does not fit, which loading refuses; one that fails leaves neither.
 
     Raises:
         InputError: The folder cannot be written, or the disk is full.
     """
-    state = {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
+    # Copies: weights that two layers share have two names here, and safetensors refuses shared memory.
+    state = {key: value.detach().cpu().contiguous().clone() for key, value in net.state_dict().items()}
     try:
         write_atomically(path, save(state))
         write_atomically(zoo.card_path(path), json.dumps(card | {"sha256": sha256(path)}, indent=2) + "\n")
     except OSError as error:
+        path.unlink(missing_ok=True)
         raise InputError("out", f"cannot write {path}: {error.strerror or error}") from None

@@ -10,7 +10,7 @@ import torch
 
 from ..core.files import sha256
 from ..core.registry import resolve
-from ..models import armed, zoo
+from ..models import armoury, zoo
 from .defended import train_defended
 from .entries import Entry
 from .recipe import train_tiny
@@ -34,12 +34,9 @@ def train_entry(entry: Entry, out: Path, seed: int | None = None, progress: bool
     recipe = entry.recipe if seed is None else replace(entry.recipe, seed=seed)
     with _threads(entry.threads):
         if entry.defense:
-            defense, model, dataset = (
-                resolve("defense", entry.defense),
-                resolve("model", entry.model),
-                resolve("dataset", entry.dataset),
-            )
-            shipped = armed.FOLDER / armed.file_name(defense, armed.Owner(model, dataset.entry.name))
+            defense, model = resolve("defense", entry.defense), resolve("model", entry.model)
+            dataset = resolve("dataset", entry.dataset)
+            shipped = armoury.FOLDER / armoury.file_name(defense, armoury.Owner(model, dataset))
             before = sha256(shipped) if shipped.is_file() else ""
             path = train_defended(defense, model, dataset, recipe, out, progress)
         else:
