@@ -46,8 +46,9 @@ class AAT(AdversarialTraining):
     the 15 %, draws them evenly, and takes 100 to 300 steps.
 
     Decided: P starts uniform (the paper: at random); K/|E| is cut to a whole number, at least 1; the last epoch renews nothing,
-    for nothing would be drawn from it. A batch's draw belongs to its first clip's stream. Eq. 8 is summed over all validation
-    clips, under the attacks that are learnt from, where the released code has the last batch's loss, under other step sizes.
+    for nothing would be drawn from it. A batch's draw belongs to its first clip's stream. Eq. 8 does not say over which clips:
+    ours is over all validation clips, under the attacks that are learnt from; the released code has the last batch's loss, under
+    other step sizes.
     Epochs are compared under PGD with the largest budget; with `over=attacks` under masked PGD, so one of the four decides.
 
     Source: Kinfu and Vidal 2022, Analysis and Extensions of Adversarial Training for Video Classification, section 4.1, Eq. 8,
@@ -143,13 +144,14 @@ class Adaptive(Adversarial):
             self.attackers: list[Attacker] = [partial(self.against, eps) for eps in defense.budgets]
         else:
             self.attackers = [partial(self._under, attack) for attack in defense.attacks(network.input, network.classes)]
-        # On the CPU, where the draws are made; the learner as a whole is never moved.
         self.register_buffer("probabilities", proportional([1.0] * len(self.attackers)))
 
     def draw(self, rng: ClipRandom) -> int:
         """Which attack a batch meets, by its first clip's stream: fresh in every epoch, so a resumed training draws the same."""
+        # Both to the CPU: the probabilities move with the learner, and a GPU might add them up in another order.
         point = rng[torch.zeros(1, dtype=torch.long)].uniform(()).cpu().double()
-        return min(int(torch.searchsorted(self.probabilities.cumsum(0), point, right=True)), len(self.attackers) - 1)
+        bounds = self.probabilities.cpu().cumsum(0)
+        return min(int(torch.searchsorted(bounds, point, right=True)), len(self.attackers) - 1)
 
     def attacked(self, clips: Tensor, labels: Tensor, rng: ClipRandom) -> Tensor:
         """The clips to learn from."""

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..benchmark.core.budget import check_eps
+from ..benchmark.core.errors import InputError
 from ..benchmark.core.interfaces import Model, Scorer
 from ..benchmark.core.params import PIXEL, param, pixel_text
 from ..benchmark.core.registry import register
@@ -108,7 +109,13 @@ class Generative(Learner):
         self.rival = Rival(defense.width).to(device_of(model))
 
     def begin(self, epoch: int, epochs: int) -> None:
-        """In the first half of the epochs the classifier stands still; after it the generator does where it is to be frozen."""
+        """In the first half of the epochs the classifier stands still; after it the generator does where it is to be frozen.
+
+        Raises:
+            InputError: There is no first half.
+        """
+        if epochs < 2:
+            raise InputError("epochs", f"{epochs} has no half for the generator", "gat needs 2 or more")
         self.generating = 2 * epoch <= epochs
         still = self.network.classifier if self.generating else self.network.generator
         if self.generating or self.defense.variant == "frozen":

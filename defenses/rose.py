@@ -80,7 +80,8 @@ class RoseLearner(Learner):
         share, partner = draw_mixup(self.defense.mixup, rng)
         clips, corrupted = (mixed(values, share, partner) for values in (clips, corrupted))
         clean, other = self.network(clips), self.network(corrupted)
-        targets = mixed(F.one_hot(labels, clean.shape[1]).to(clean.dtype), share, partner)
+        # In the clips' precision: on a GPU the answers come in half of it, in which shares are coarse.
+        targets = mixed(F.one_hot(labels, clean.shape[1]).to(clips.dtype), share, partner)
         return trades_plus_plus(clean, other, targets, self.defense.balance)
 
 

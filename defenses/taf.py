@@ -33,10 +33,12 @@ class TAF(Retrained):
 
     It is meant for accuracy, on clean and on corrupted clips; its paper claims nothing against attacks. It needs a convolutional
     network. The appendix's listing contradicts Eq. 7 (x where the equation has x_K, and no step size); we follow the equation.
-    With N = all, as published, nothing is selected. The paper fine-tunes for 15 epochs from the last learning rate of each
-    model's first training, which it does not print; ours is one for all models and falls along a cosine. It selects no epoch, so
-    the last one's weights are kept, and the trial is only shown. Ours: x_K is made in eval mode, with the statistics that the
-    clean path is deployed with. Re-implemented from the paper, whose code is not to be had.
+    With N = all, as published, nothing is selected. Every clip is augmented, as for the paper's Diving48; on Something-Something
+    V1 it found it a little better to augment those alone that the model gets wrong (Table 6b). The paper fine-tunes for 15 epochs
+    from the last learning rate of each model's first training, which it does not print; ours is one for all models and falls
+    along a cosine. It selects no epoch, so the last one's weights are kept, and the trial is only shown. Ours: x_K is made in
+    eval mode, with the statistics that the clean path is deployed with. Re-implemented from the paper, whose code is not to be
+    had.
 
     Source: Duan et al. 2023, Improve Video Representation with Temporal Adversarial Augmentation (TAF), section 3, Eq. 2 to 7.
     """

@@ -26,9 +26,9 @@ class Trades(Retrained):
     `steps` signed gradient steps from x + 0.001 * N(0, 1), in eval mode and without labels; KL and its gradient pass both f(x)
     and f(x').
 
-    The published code asks for f(x) twice in training mode, here it is one pass. Beta and eps are the paper's on CIFAR-10; its
-    10 steps of 2/255 are 2.5 budgets long in all, and so are our 3. The epoch with the best accuracy under PGD on the
-    validation clips is kept (Rice et al. 2020).
+    The published code asks for f(x) twice in training mode, here it is one pass. Beta and eps are the paper's on CIFAR-10, whose
+    eps of 0.031 is 8/255 here; its 10 steps of 0.007 are 2.3 budgets long in all, our 3 are 2.5. The epoch with the best
+    accuracy under PGD on the validation clips is kept (Rice et al. 2020).
 
     Source: Zhang et al. 2019, Theoretically Principled Trade-off between Robustness and Accuracy, Algorithm 1, and its code.
     """

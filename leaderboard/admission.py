@@ -1,6 +1,7 @@
 """What a leaderboard does not list, and what to run so that it is."""
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,10 +29,11 @@ def footnote(lines: Sequence[str]) -> str:
 
 
 def _refusal(cell: Mapping[str, Any], store: Store) -> str:
-    asked = f"--model {cell['model']} --defense {cell['defense']} --dataset {cell['dataset']} --split {cell['split']}"
-    asked += "" if cell["limit"] is None or math.isnan(cell["limit"]) else f" --limit {cell['limit']:.0f}"
-    asked += f" --seed {cell['seed']}" if cell["seed"] else ""
+    asked = [word for name in ("model", "defense", "dataset", "split") for word in (f"--{name}", str(cell[name]))]
+    asked += [] if cell["limit"] is None or math.isnan(cell["limit"]) else ["--limit", f"{cell['limit']:.0f}"]
+    asked += ["--seed", str(cell["seed"])] if cell["seed"] else []
+    command = shlex.join(["vbench", "run", *asked, "--attack", "square", "--store", str(store.folder)])
     return (
         f"{cell['model']} behind {cell['defense']} is not listed: the defence lets no gradient pass, and no black-box attack was "
-        f"run; run vbench run {asked} --attack square --store {store.folder}"
+        f"run; run {command}"
     )

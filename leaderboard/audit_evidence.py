@@ -173,9 +173,12 @@ class Near:
 
 
 def unsearched(cells: Iterable[Seen]) -> bool:
-    """Whether a defence that lets no gradient pass was met by no attack that needs none (Athalye et al. 2018)."""
+    """Whether a defence that lets no gradient pass was met by no attack that searches without one (Athalye et al. 2018).
+
+    Random noise, the sanity floor, is no search.
+    """
     cells = list(cells)
-    return any(one.opaque for one in cells) and not any(one.black_box for one in cells)
+    return any(one.opaque for one in cells) and not any(one.black_box and one.attack.name != "noise" for one in cells)
 
 
 def accuracy(one: Seen) -> float:
@@ -211,6 +214,7 @@ def surroundings(cells: Sequence[Seen]) -> list[tuple[Seen, Near]]:
             "model",
             "weights_sha256",
             "defense",
+            "defense_sha256",
             "seed",
             "input",
         )

@@ -18,20 +18,20 @@ def never_disagrees(one: Seen, near: Near) -> str | None:
 
 def adaptive_stronger(one: Seen, near: Near) -> str | None:
     """C19, the adaptive attack is not weaker than the oblivious one. Source: Tramer et al. 2020. From the flag."""
-    oblivious = [other for other in near.attacked if other.threat == "oblivious" and other.spec["attack"] == one.spec["attack"]]
-    if not one.attacked or one.threat != "adaptive" or not oblivious:
-        return None
-    words = f"{points(accuracy(one))} left, oblivious {points(accuracy(oblivious[-1]))}"
-    return words if "adaptive-weaker-than-oblivious" in one.flags else ""
+    return _stronger_than("oblivious", one, near)
 
 
 def stronger_than_grey_box(one: Seen, near: Near) -> str | None:
     """C22, the attack on the whole pipeline is not weaker than that on its classifier alone. Source: Tramer et al. 2020."""
-    grey = [other for other in near.attacked if other.threat == "grey-box" and other.spec["attack"] == one.spec["attack"]]
-    if not one.attacked or one.threat != "adaptive" or not grey:
+    return _stronger_than("grey-box", one, near)
+
+
+def _stronger_than(threat: str, one: Seen, near: Near) -> str | None:
+    rivals = [other for other in near.attacked if other.threat == threat and other.spec["attack"] == one.spec["attack"]]
+    if not one.attacked or one.threat != "adaptive" or not rivals:
         return None
-    words = f"{points(accuracy(one))} left, grey-box {points(accuracy(grey[-1]))}"
-    return words if "adaptive-weaker-than-grey-box" in one.flags else ""
+    words = f"{points(accuracy(one))} left, {threat} {points(accuracy(rivals[-1]))}"
+    return words if f"adaptive-weaker-than-{threat}" in one.flags else ""
 
 
 def draws(one: Seen, near: Near) -> str | None:

@@ -17,6 +17,7 @@ from .audit_cells import by_cell
 from .audit_evidence import Seen, unsearched
 
 PLACE = ["dataset", "split", "limit", "manifest_sha256", "seed", "threat_model", "model", "weights_sha256", "defense"]
+PLACE += ["defense_sha256"]  # of the checkpoints of trained defences, which share every name
 """What the cells of one row share; `threat_model` keeps attacks that append frames apart."""
 
 CLIPS = PLACE[:6]

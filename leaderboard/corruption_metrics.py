@@ -15,7 +15,7 @@ from ..benchmark.core.registry import did_you_mean
 CLIPS = ["dataset", "split", "limit", "manifest_sha256", "seed"]
 """What rows share that can be compared."""
 
-PLACE = [*CLIPS, "model", "weights_sha256", "defense"]
+PLACE = [*CLIPS, "model", "weights_sha256", "defense", "defense_sha256"]
 """What the cells of one row share."""
 
 SCORES = ["accuracy", "ce", "relative_ce", "gamma_a", "gamma_r", "flips"]
@@ -60,7 +60,8 @@ def corruption_metrics(cells: pd.DataFrame, baseline: str | None = None) -> Corr
     to a baseline that loses nothing is undefined: `undefined-ce:<corruption>` and `undefined-relative-ce:<corruption>`.
 
     Args:
-        cells: Columns PLACE (`manifest_sha256` may be absent), kind, corruption, family, severity, status, top1, flips and flags.
+        cells: Columns PLACE (`manifest_sha256` and `defense_sha256` may be absent), kind, corruption, family, severity, status,
+            top1, flips and flags.
         baseline: Model that mCE divides by, undefended: its text, the name before the colon, or the hash of its weights. Without
             one mCE is NaN, for in video there is no agreed one.
 

@@ -57,7 +57,13 @@ def write(path, model, defense="at", spec="tsm", dataset="shapes", **more):
     path.parent.mkdir(exist_ok=True)
     save_file(state_of(model), path)
     card = {"defense": resolve("defense", defense).text, "model": resolve("model", spec).text, "dataset": dataset}
-    card |= {"sha256": sha256(path), "starts_from": model.weights_sha256, "test_accuracy": 0.75, "test_robust": 0.5}
+    card |= {
+        "version": resolve("defense", defense).entry.version,
+        "sha256": sha256(path),
+        "starts_from": model.weights_sha256,
+        "test_accuracy": 0.75,
+        "test_robust": 0.5,
+    }
     card |= {"trial": "pgd:eps=8/255,steps=10", "clips": {"test": 64}, "parameters": 7} | more
     path.with_suffix(".json").write_text(json.dumps(card))
     return path
@@ -101,7 +107,7 @@ def test_a_missing_one_says_which_exist_and_the_command_that_trains_it(defense, 
     assert f"no checkpoint of {defense} is shipped for {model} on {dataset}; " in said
     assert ("; at is shipped for tsm on shapes; " in said) == (not defense.startswith("cat"))
     command = said.partition("train it by ")[2].partition(" and write ")[0]
-    assert said.endswith(f" and write {defense.partition(':')[0]}:weights=FILE")
+    assert said.endswith(f" and write {defense}{',' if ':' in defense else ':'}weights=FILE")
     asked = []
     monkeypatch.setattr(defended, "train_defended", lambda *parts, **more: asked.append(parts) or "file")
     program, *words = shlex.split(command)

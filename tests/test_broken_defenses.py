@@ -152,6 +152,13 @@ def test_a_broken_defence_is_found_out(name, flags, plant, fired, tmp_path):
     assert set(row["flags"].split()) >= flags - {"never-disagrees"}, "and on its row of the leaderboard"
 
 
+@pytest.mark.parametrize(("model", "known"), [("tsm", True), ("tsm:frames=4", False), ("tsm:weights=random", False)])
+def test_a_card_speaks_of_the_input_that_it_was_measured_with(model, known, tmp_path):
+    evaluate(model, limit=2, store=tmp_path)
+    (cell,) = Store(tmp_path).cells()
+    assert cell["evidence"].get("card") == (1 if known else None)
+
+
 def test_quantised_scores_are_no_robustness(plant, fired, tmp_path):
     """To an attacker by gradient the model is invincible; a search without gradients shows that it is not."""
     audited, _ = fired(plant("Quantised"), ["pgd:steps=3,eps=0.5", "square:queries=30,eps=0.5"])
@@ -177,9 +184,9 @@ def test_a_model_that_answers_in_probabilities(probable, clips, labels, fired):
 
 
 def test_an_attack_that_stops_too_early(net, clips, labels, tmp_path):
-    evaluate(net, (clips, labels), ["pgd:eps=8/255,step=0.2/255,steps=3", LONG], store=tmp_path)
+    evaluate(net, (clips, labels), ["pgd:eps=8/255,step=0.02/255,steps=20", LONG], store=tmp_path)
     found = audit(Store(tmp_path)).fired.query("check == 'C8'")
-    assert set(found["flag"]) == {"loss-still-rising"} and found["attack"].str.contains("steps=3,").all()
+    assert set(found["flag"]) == {"loss-still-rising"} and found["attack"].str.contains("steps=20,").all()
 
 
 def test_an_attack_whose_steps_are_too_few(net, clips, labels, tmp_path):
@@ -189,8 +196,10 @@ def test_an_attack_whose_steps_are_too_few(net, clips, labels, tmp_path):
     assert found["attack"].str.contains("steps=1,").all()
 
 
-def test_a_defence_without_gradient_is_not_listed_without_a_black_box(plant, net, clips, labels, tmp_path):
-    evaluate(net, (clips, labels), "pgd:steps=2", plant("Opaque"), store=tmp_path)
+@pytest.mark.parametrize("more", [[], ["noise:queries=2"]])
+def test_a_defence_without_gradient_is_not_listed_without_a_black_box(more, plant, net, clips, labels, tmp_path):
+    """Random noise, the sanity floor, is no search."""
+    evaluate(net, (clips, labels), ["pgd:steps=2", *more], plant("Opaque"), store=tmp_path)
     assert build(Store(tmp_path))["defense"].tolist() == ["none"]
     (line,) = not_listed(Store(tmp_path))
     assert "Opaque" in line and "no black-box attack" in line and f"--attack square --store {tmp_path}" in line
@@ -239,6 +248,7 @@ def test_grids():
     scores = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
     assert probes.grid(scores) == 0
     assert probes.grid((scores * 20).round() / 20) == pytest.approx(0.05, rel=1e-4)
+    assert probes.grid(scores[:1].repeat(4, 1)) == 0, "one clip four times"
     assert probes.grid(torch.eye(8)[:4]) == 1 and probes.grid(torch.ones(4, 8)) == 0
     assert probes.grid(torch.full((4, 8), torch.nan)) == 0
     half = probes.grid(torch.randn(4, 400, generator=torch.Generator().manual_seed(0)).half().float())

@@ -6,26 +6,24 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from robustvideo.benchmark.cli.main import main
 from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.core.files import sha256, write_atomically
+from robustvideo.benchmark.core.interfaces import ClipRecord
 from robustvideo.benchmark.core.registry import resolve
 from robustvideo.benchmark.core.trained import Learner
 from robustvideo.benchmark.data.selection import manifest_sha256
 from robustvideo.benchmark.models.build import build_model
 from robustvideo.benchmark.training import checkpoint, loop, recipe
-from robustvideo.benchmark.training.clips import Split
 from robustvideo.benchmark.training.defended import train_defended
 from robustvideo.benchmark.training.entries import Recipe
-from robustvideo.benchmark.training.loop import Plan
-from robustvideo.benchmark.training.progress import TrainProgress
-from test_cli import heed_interrupts, video
-from test_training import SMALL, fresh, toy
+from test_cli import video
+from test_training import SMALL, Killed
 
 QUICK = Recipe(epochs=3, batch_size=8, lr=1e-3, weight_decay=0.05, keep="best")
 NAME = "at-steps-1.tsm-tiny-frames-2-size-32.folder"
@@ -69,38 +67,67 @@ def test_a_card_says_what_was_trained_how_and_what_came_out(undisturbed, videos)
     assert card["wall_seconds"] > 0
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
-def test_a_killed_training_goes_on_to_the_same_bits(end, videos, undisturbed, tmp_path, capsys):
-    recipe_words = ["--epochs", "3", "--batch-size", "8", "--lr", "1e-3"]
-    words = [*WORDS, f"folder:root={videos}", *recipe_words, "--out", str(tmp_path)]
-    command = [sys.executable, "-m", "robustvideo.benchmark.cli.main", *words]
-    process = subprocess.Popen(
-        command, text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"},
-        preexec_fn=heed_interrupts,
-    )  # fmt: skip
-    partial, deadline = tmp_path / f"{NAME}.partial", time.monotonic() + 60
-    while not partial.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    time.sleep(0.05)  # in the second epoch
-    process.send_signal(end)
-    _, stderr = process.communicate(timeout=60)
-    done = torch.load(partial, weights_only=True)["history"]
-    assert 1 <= len(done) < 3 and [file.name for file in tmp_path.iterdir()] == [partial.name]
-    if end == signal.SIGINT:
-        assert process.returncode == 130 and "Traceback" not in stderr
-        assert "vbench: interrupted; the same command goes on after the last whole epoch\n" in stderr
-    assert "epoch 1/3 loss" in stderr and "robust" in stderr and "ETA 0:00:" in stderr
-    again = trained(videos, tmp_path, progress=True)
+KILLED = """
+import os, signal, sys
+from robustvideo.benchmark.cli.main import main
+from robustvideo.benchmark.training import loop
+
+step, taken = loop._Stepper.__call__, []
+
+def killed(*given):
+    taken.append(1)
+    if len(taken) == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return step(*given)
+
+loop._Stepper.__call__ = killed
+main()
+"""
+"""A training that is killed in the second of its second epoch's two steps."""
+
+
+def words(videos, out):
+    return [*WORDS, f"folder:root={videos}", "--epochs", "3", "--batch-size", "8", "--lr", "1e-3", "--out", str(out)]
+
+
+def went_on(videos, undisturbed, out, capsys):
+    """Takes up a training that ended in its second epoch."""
+    partial = out / f"{NAME}.partial"
+    assert [file.name for file in out.iterdir()] == [partial.name]
+    assert len(torch.load(partial, weights_only=True)["history"]) == 1
+    again = trained(videos, out, progress=True)
     told = capsys.readouterr().err
-    assert f"going on after epoch {len(done)} of 3, from {partial}" in told and "epoch 1/3" not in told
+    assert f"going on after epoch 1 of 3, from {partial}" in told and "epoch 1/3" not in told
     assert again.read_bytes() == undisturbed.read_bytes()
-    assert sorted(file.suffix for file in tmp_path.iterdir()) == [".json", ".safetensors"]
+    assert sorted(file.suffix for file in out.iterdir()) == [".json", ".safetensors"]
     cards = [json.loads(path.with_suffix(".json").read_text()) for path in (again, undisturbed)]
-    assert [{**card, "wall_seconds": 0} for card in cards][0] == {**cards[1], "wall_seconds": 0}
+    assert {**cards[0], "wall_seconds": 0} == {**cards[1], "wall_seconds": 0}
 
 
-class Killed(Exception):
-    """Stands for a kill."""
+def test_a_killed_training_goes_on_to_the_same_bits(videos, undisturbed, tmp_path, capsys):
+    command = [sys.executable, "-c", KILLED, *words(videos, tmp_path)]
+    ran = subprocess.run(command, text=True, capture_output=True, timeout=120, check=False)
+    assert ran.returncode == -signal.SIGKILL
+    assert "epoch 1/3 loss" in ran.stderr and "robust" in ran.stderr and "ETA 0:00:" in ran.stderr
+    went_on(videos, undisturbed, tmp_path, capsys)
+
+
+def test_an_interrupted_training_says_how_to_go_on(videos, undisturbed, tmp_path, capsys, monkeypatch):
+    step, taken = loop._Stepper.__call__, []
+
+    def interrupted(*given):
+        taken.append(1)
+        if len(taken) == 4:
+            raise KeyboardInterrupt
+        return step(*given)
+
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as end:
+        patch.setattr(loop._Stepper, "__call__", interrupted)
+        patch.setattr(sys, "argv", ["vbench", *words(videos, tmp_path)])
+        main()
+    err = capsys.readouterr().err
+    assert end.value.code == 130 and err.endswith("vbench: interrupted; the same command goes on after the last whole epoch\n")
+    went_on(videos, undisturbed, tmp_path, capsys)
 
 
 @pytest.fixture
@@ -122,13 +149,30 @@ def killed(monkeypatch):
     return kill
 
 
-@pytest.mark.parametrize("how", [replace(QUICK, seed=1), replace(QUICK, lr=2e-3)], ids=["seed", "recipe"])
-def test_another_training_is_not_gone_on_from(how, killed, videos, tmp_path, capsys):
+def test_another_training_is_not_gone_on_from(killed, videos, tmp_path, capsys):
+    how = replace(QUICK, seed=1, epochs=1)
     killed(lambda: trained(videos, tmp_path / "one"))
     capsys.readouterr()
     made = trained(videos, tmp_path / "one", how, progress=True)
     assert f"{NAME}.partial is of another training" in capsys.readouterr().err
     assert made.read_bytes() == trained(videos, tmp_path / "two", how).read_bytes()
+
+
+def test_a_training_is_known_by_what_is_trained_how_and_on_which_clips():
+    records = {"train": [ClipRecord("a", Path("a"), 0, "dark")], "val": []}
+    relabelled = {"train": [ClipRecord("a", Path("a"), 1, "bright")], "val": []}
+    trainings = [
+        (["at", "1", "tsm", "weights"], QUICK, records),
+        (["at:eps=4/255", "1", "tsm", "weights"], QUICK, records),
+        (["at", "2", "tsm", "weights"], QUICK, records),
+        (["at", "1", "tsm", "other weights"], QUICK, records),
+        (["at", "1", "tsm", "weights"], replace(QUICK, lr=2e-3), records),
+        (["at", "1", "tsm", "weights"], replace(QUICK, seed=1), records),
+        (["at", "1", "tsm", "weights"], replace(QUICK, keep="last"), records),
+        (["at", "1", "tsm", "weights"], QUICK, relabelled),
+    ]
+    keys = [recipe.key_of(*training) for training in trainings]
+    assert len(set(keys)) == len(keys) and keys[0] == recipe.key_of(*trainings[0])
 
 
 def test_a_quiet_training_says_nothing_of_going_on(killed, videos, undisturbed, tmp_path, capsys):
@@ -155,58 +199,6 @@ def test_a_tiny_model_goes_on_as_well(killed, videos, tmp_path, capsys):
     assert "going on after epoch 1 of 3" in capsys.readouterr().err
     assert again.read_bytes() == recipe.train_tiny(SMALL, data, how, tmp_path / "two", progress=False).read_bytes()
     assert sorted(file.suffix for file in again.parent.iterdir()) == [".json", ".safetensors"]
-
-
-SCRIPT = [(0.9, 0.2), (0.8, 0.5), (0.9, 0.5), (0.9, 0.5), (1.0, 0.4)]
-"""Clean and robust accuracy by epoch. The second to fourth are the most robust, of them the third and fourth the better clean."""
-
-
-@pytest.fixture
-def scripted(monkeypatch):
-    """A training whose accuracies are written down; it gives the plan and its weights after every epoch."""
-
-    def run(keep="best", stop=None, path=None):
-        seen = []
-
-        def tried(learner, *rest):
-            number = len(plan.history) + 1
-            if number == stop:
-                raise Killed
-            return SCRIPT[number - 1]
-
-        def snapshot(epoch):
-            seen.append({key: value.clone() for key, value in plan.learner.network.state_dict().items()})
-
-        monkeypatch.setattr(loop, "tried", tried)
-        how = Recipe(epochs=5, batch_size=8, lr=1e-2, keep=keep)
-        plan = Plan(Learner(fresh()), Split(*toy(16, 0)), Split(*toy(8, 1)), how, on_epoch=snapshot, keep=path, key="it")
-        try:
-            loop.run(plan)
-        except Killed:
-            assert stop
-        return plan, seen
-
-    return run
-
-
-def equal(network, weights):
-    return all(torch.equal(value, weights[key]) for key, value in network.state_dict().items())
-
-
-@pytest.mark.parametrize(("keep", "kept"), [("best", 4), ("last", 5)])
-def test_the_best_epoch_by_robust_then_clean_accuracy_is_kept(keep, kept, scripted):
-    plan, seen = scripted(keep)
-    assert plan.kept == kept and equal(plan.learner.network, seen[kept - 1])
-    assert not equal(plan.learner.network, seen[kept - 2])
-    assert [(epoch.accuracy, epoch.robust) for epoch in plan.history] == SCRIPT
-
-
-def test_the_best_epoch_survives_a_kill(scripted, tmp_path):
-    _, whole = scripted()
-    scripted(stop=5, path=tmp_path / "state")
-    plan, rest = scripted(path=tmp_path / "state")
-    assert len(rest) == 1 and plan.kept == 4 and equal(plan.learner.network, whole[3])
-    assert plan.seconds > 0 and [epoch.number for epoch in plan.history] == [1, 2, 3, 4, 5]
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(videos, tmp_path, monkeypatch, capsys):
@@ -240,7 +232,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_training(videos, tm
 
 
 def test_a_failed_command_leaves_no_folder(videos, tmp_path):
-    with pytest.raises(InputError, match="no clips|split|val"):
+    with pytest.raises(InputError, match="has no split .train."):
         train_defended(
             resolve("defense", "at"), resolve("model", SMALL, weights="random"),
             resolve("dataset", "folder", root=str(videos / "train")), QUICK, tmp_path / "new", False,
@@ -264,17 +256,6 @@ def test_networks_that_a_defence_adds_start_by_the_recipes_seed(videos, tmp_path
         torch.rand(seed + len(first))
         trained(videos, tmp_path / str(len(first)), replace(QUICK, epochs=1, seed=seed))
     assert torch.equal(first[0], first[1]) and not torch.equal(first[0], first[2])
-
-
-def test_the_progress_line_counts_the_time_from_the_resume(capsys, monkeypatch):
-    clock = [0.0]
-    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    epochs = [loop.Epoch(number, 0.5, 0.25, 0.125) for number in (1, 2, 3)]
-    with TrainProgress(5, 50, True) as shown:
-        shown.resume(epochs[:2])
-        clock[0] = 10.0
-        shown.epoch(epochs[2])
-    assert capsys.readouterr().err == "epoch 3/5 loss 0.500 validation 25.0% robust 12.5% ETA 0:00:20\n"
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from robustvideo.benchmark.training.recipe import write_checkpoint
 from robustvideo.defenses.denoise import Denoise
 from robustvideo.defenses.dncnn import DnCNN
 from robustvideo.defenses.shuffle import Shuffle
+from test_training import goes_on
 
 SMALL = "tsm:frames=2,size=32,weights=random"
 
@@ -150,32 +151,15 @@ def test_the_model_sees_more_behind_it_than_in_the_noise(classifier):
     assert not any(value.requires_grad for value in [*classifier.parameters(), *learner.network.parameters()])
 
 
-class Killed(Exception):
-    """What ends a training here."""
-
-
 @pytest.mark.parametrize("spec", ["denoise:depth=4,width=4,objective=mse-stability", "rose", "trades:steps=1"])
 def test_a_killed_training_goes_on_to_the_same_bits(spec, tmp_path):
-    recipe, file = Recipe(epochs=3, batch_size=8, lr=3e-3, keep="best"), tmp_path / "state"
+    recipe = Recipe(epochs=2, batch_size=8, lr=3e-3, keep="best")
 
-    def plan(**options):
+    def plan(**more):
         model = build_model(resolve("model", SMALL), "none", "ab")
-        return Plan(
-            resolve("defense", spec).create().learner(model), Split(*waves(16, 0)), Split(*waves(8, 1)), recipe, **options
-        )
+        return Plan(resolve("defense", spec).create().learner(model), Split(*waves(16, 0)), Split(*waves(8, 1)), recipe, **more)
 
-    def kill(epoch):
-        if epoch.number == 2:
-            raise Killed
-
-    whole, killed, resumed = plan(), plan(keep=file, on_epoch=kill), plan(keep=file)
-    fit(whole)
-    with pytest.raises(Killed):
-        fit(killed)
-    fit(resumed)
-    one, two = whole.learner.network.state_dict(), resumed.learner.network.state_dict()
-    assert resumed.history == whole.history and resumed.kept == whole.kept
-    assert all(torch.equal(one[key], two[key]) for key in one)
+    goes_on(plan, tmp_path / "state")
 
 
 def test_it_chains_with_shuffling(net, clips, streams):

@@ -40,6 +40,31 @@ def run(recipe=QUICK, **options):
     return model, train(model, *toy(24, 0), *toy(8, 1), recipe, **options)
 
 
+class Killed(Exception):
+    """Stands for a kill."""
+
+
+def goes_on(make, path, after=1):
+    """A plan of a training that runs through, and one of the same training that is killed after an epoch and gone on with.
+
+    They must end with the same bits; `make` takes further attributes of a plan.
+    """
+
+    def kill(epoch):
+        if epoch.number == after:
+            raise Killed
+
+    whole, resumed = make(), make(keep=path)
+    fit(whole)
+    with pytest.raises(Killed):
+        fit(make(keep=path, on_epoch=kill))
+    fit(resumed)
+    assert len(whole.history) > after and resumed.history == whole.history and resumed.kept == whole.kept
+    wanted, found = ({k: v for k, v in one.learner.state_dict().items() if torch.is_tensor(v)} for one in (whole, resumed))
+    assert list(wanted) == list(found) and all(torch.equal(wanted[key], found[key]) for key in wanted)
+    return whole, resumed
+
+
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_it_learns_and_reports(optimizer):
     epochs, steps = [], []

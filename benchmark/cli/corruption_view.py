@@ -21,13 +21,15 @@ def corrupted(table: pd.DataFrame) -> list[Table]:
     names = {column: short_names(table[column].tolist()) for column in ("model", "defense", "corruption")}
     means = corruption_metrics(table).models.to_dict("records")
     made = []
-    for key, mine in rows.groupby(["model", "weights_sha256", "defense"], sort=False):
-        model, weights, defense = cast(tuple[str, str, str], key)
-        same = (table["model"] == model) & (table["weights_sha256"] == weights) & (table["defense"] == defense)
+    place = ["model", "weights_sha256", "defense", "defense_sha256"]
+    for group, mine in rows.groupby(place, sort=False):
+        key = cast(tuple[str, str, str, str], group)
+        model, _, defense, _ = key
+        same = (table[place] == list(key)).all(axis=1)
         clean = table[same & (table["kind"] == "clean")]
         under = "" if defense == "none" else " behind " + names["defense"][defense]
         said = "".join(f"; clean {100 * top1:.1f} %" for top1 in clean["top1"].tolist() if top1 == top1)
-        found = next(row for row in means if (row["model"], row["weights_sha256"], row["defense"]) == key)
+        found = next(row for row in means if tuple(row[name] for name in place) == key)
         made.append(
             _one(pd.DataFrame(mine), _mean(found), names["model"][model] + f"{under}, top-1 % under corruption{said}", names)
         )

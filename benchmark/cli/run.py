@@ -70,6 +70,8 @@ def run(
     bench = Bench(choose_device(request.device), request.batch_size)
     store, reuse = Store(Path(request.store)), choose_reuse(request.reuse)
     with redirect_stdout(sys.stderr):  # a model that prints must not get between the rows
+        if "grey-box" in (request.threat or []) and not any(str(cell.threat) == "grey-box" for cell in grid_cells.cells()):
+            print("grey-box is no setting of its own for these defences: there are no such rows", file=sys.stderr)
         _tell_missing(grid_cells, bench, quiet)  # first, so that a wrong root does not cost a download
         for component in (*models, *(resolve_model(threat.source) for threat in grid_cells.threats if threat.source)):
             prefetch(component, data.entry.name)  # before the run's own progress bar

@@ -49,9 +49,11 @@ def train(
     --defense NAME:weights=FILE. --zoo repeats a shipped checkpoint by its own recipe. On a GPU the training is in bfloat16.
 
     Example: vbench train --model tsm --defense cat --dataset shapes --out my-weights
+    Example: vbench train --zoo tsm/shapes/cat --out my-weights
     """
     if (model is None) == (zoo is None) or (zoo is not None and (dataset is not None or defense is not None)):
-        raise InputError("train", "one model is needed", "write --model SPEC --dataset SPEC, or --zoo MODEL/DATASET")
+        way = f"--model SPEC --defense {defense}" if defense else "--model SPEC --dataset SPEC, or --zoo MODEL/DATASET"
+        raise InputError("train", "one model is needed", f"write {way}")
     if eps is not None and defense is None:
         raise InputError("eps", "it is the budget of a defence, and none is named", "add --defense at, or another one")
     given = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed}

@@ -47,13 +47,13 @@ class WhiteBox:
     Args:
         scorer: One pass, one draw.
         net: The network in it, for losses that look at feature maps.
-        stochastic: Whether two passes may differ.
     """
 
+    stochastic = False
     until_fooled = False
 
-    def __init__(self, scorer: Scorer, net: nn.Module | None = None, stochastic: bool = False) -> None:
-        self._scorer, self._net, self.stochastic = scorer, net, stochastic
+    def __init__(self, scorer: Scorer, net: nn.Module | None = None) -> None:
+        self._scorer, self._net = scorer, net
 
     def gradient(self, clips: Tensor, labels: Tensor, loss: Loss, rng: ClipRandom) -> Gradient:
         """The gradient of one draw, finite everywhere."""

@@ -50,7 +50,7 @@ def evaluate(
         dataset: Spec, or clips (N, 3, T, H, W), uint8 or float in [0, 1], labels (N,) and, without a `Model`, K.
         attacks: Specs, such as `pgd:eps=8/255`; clean clips are always measured.
         defenses: Specs or chains; no defence is always measured.
-        threats: For defended rows, by default oblivious and adaptive; the adaptive one is always made.
+        threats: For defended rows, by default oblivious, adaptive and, where that is another, grey-box; adaptive is always made.
         corruptions: Specs or patterns, such as `fog` or `noise/*`; not together with attacks.
         severities: Of each corruption: `3`, `1-5`, or numbers.
         shifts: How often clips without an attack are judged again, each time one frame later.

@@ -28,6 +28,9 @@ POINT = 0.01
 STILL_RISING = 0.05
 """Share of an attack's climb that its last tenth may bring."""
 
+CLIMB_CALLS, CLIMB_CLIPS = 20, 2
+"""A climb of fewer gradients is straight where it is sound, too, and that of a single clip is no trend."""
+
 SUMS = 1e-5
 """How far from 1 probabilities may add up by rounding (AutoAttack's checks)."""
 
@@ -147,7 +150,8 @@ def own_flags(cell: Mapping[str, Any]) -> list[str]:
         flags.append("not-converged")
     if check.get("single_step") is not None and check["attack"] > check["single_step"] + POINT:
         flags.append("weaker-than-single-step")
-    if evidence.get("climb", {}).get("late", 0.0) > STILL_RISING:
+    climb = evidence.get("climb", {})
+    if climb.get("late", 0.0) > STILL_RISING and climb["calls"] >= CLIMB_CALLS and climb["n"] >= CLIMB_CLIPS:
         flags.append("loss-still-rising")
     return flags + probe_flags(evidence.get("probe", {}), cell.get("declared", {}).get("stochastic", False))
 

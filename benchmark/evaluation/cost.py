@@ -9,7 +9,11 @@ from .target import GRADIENT_COST
 
 def estimate(cell: Cell, bench: Bench) -> int:
     """Forward passes that a cell will take; the attack of an oblivious cell is made by its undefended neighbour."""
-    clips, pipeline = len(bench.records(cell)), bench.pipeline(cell)
+    clips = len(bench.records(cell))
+    try:
+        pipeline = bench.pipeline(cell)
+    except Exception:  # somebody's defence that cannot stand: its cell will say so
+        return clips
     work = clips * pipeline.draws * passes(cell, pipeline) * (1 + cell.shifts)
     if cell.attack is None or cell.threat is None or cell.threat.name == "oblivious":
         return work

@@ -132,7 +132,9 @@ def cell_for(
     """
     met = Threat.parse(threat or ("adaptive" if defense else "white-box"))
     if met.name == "white-box" and defense:
-        raise InputError("threat", "white-box is for models without defence", "use oblivious, adaptive or transfer:<model>")
+        raise InputError(
+            "threat", "white-box is for models without defence", "use oblivious, grey-box, adaptive or transfer:<model>"
+        )
     if met.name in ("oblivious", "grey-box", "adaptive") and not defense:
         raise InputError(
             "threat", f"{met.name} says how an attacker meets a defence", "name one with --defense, or use white-box"

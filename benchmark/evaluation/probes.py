@@ -177,7 +177,8 @@ def count_backward(job: Callable[[], Tensor]) -> tuple[int, Tensor]:
 
 def grid(scores: Tensor) -> float:
     """Step of the grid that all scores lie on, as far as rounding lets one see; 0 where they lie on none."""
-    values = scores.double().flatten().unique()
+    scores = scores.double().unique(dim=0)  # clips that are the same say nothing
+    values = scores.flatten().unique()
     gaps = values.diff()
     if not len(gaps) or not torch.isfinite(values).all():
         return 0.0

@@ -26,8 +26,9 @@ class Request:
     defense: list[str] | None = _option(None, "Defence spec; chain with +. No defence is always measured beside it.")
     threat: list[str] | None = _option(
         None,
-        "How an attacker meets a defence: oblivious, adaptive[:eot=K,average=loss|score]; transfer[:<model>], by default made on "
-        "every other model of the run. Default: oblivious and adaptive.",
+        "How an attacker meets a defence: oblivious, grey-box (where a retrained model stands behind something else), "
+        "adaptive[:eot=K,average=loss|score]; transfer[:<model>], by default made on every other model of the run. Default: "
+        "oblivious, grey-box and adaptive.",
     )
     corruption: list[str] | None = _option(
         None, "Corruption spec or pattern: fog, fog:temporal=drift, 'noise/*', all; see vbench list corruption."

@@ -119,10 +119,16 @@ def _evidence(cell: Cell, bench: Bench, sample: Sample, attack: Attack | None) -
     found: dict[str, Any] = attack_evidence(cell, bench, sample) if cell.crafted_on_judged else {}
     if cell.threat and cell.threat.name == "adaptive" and bench.pipeline(cell).surrogate and attack and not attack.black_box:
         found["surrogate"] = True
-    card, split = bench.model(cell).card, cell.split.replace("-", "_")
-    if cell.kind == "clean" and not cell.defense and card.get("dataset") == cell.dataset.entry.name:
-        found |= {"card": card[f"{split}_accuracy"]} if f"{split}_accuracy" in card else {}
-    return found
+    said = _on_its_card(cell, bench) if cell.kind == "clean" and not cell.defense else None
+    return found if said is None else found | {"card": said}
+
+
+def _on_its_card(cell: Cell, bench: Bench) -> float | None:
+    """The accuracy in [0, 1] that the model's card names for these clips; None where it speaks of another input or data set."""
+    card = bench.model(cell).card
+    if (card.get("model"), card.get("dataset")) != (cell.model.text, cell.dataset.text):
+        return None
+    return card.get(f"{cell.split.replace('-', '_')}_accuracy")
 
 
 def _measure(cell: Cell, bench: Bench) -> dict[str, Any]:

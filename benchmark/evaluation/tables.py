@@ -38,6 +38,7 @@ CELL_COLUMNS = [
     "storage",
     "truncate",
     "defense",
+    "defense_sha256",
     "threat",
     "strength",
     "norm",
@@ -113,6 +114,7 @@ def _row(cell: Mapping[str, Any]) -> dict[str, Any]:
     spec, clips, provenance = cell["spec"], cell["clips"], cell["provenance"]
     row = {name: spec.get(name) for name in CELL_COLUMNS if name in spec}
     row = {"corruption": "none", "severity": None, "family": None} | row
+    row["defense_sha256"] = " ".join(spec.get("defense_sha256", []))
     row |= {"cell": cell["cell"], "status": cell["status"], "error": cell["error"]}
     row |= {name: value for name, value in cell.get("corruption", {}).items() if name in CELL_COLUMNS}
     row["reports"] = " ".join(cell.get("reports", []))
@@ -161,7 +163,8 @@ def _place(spec: Mapping[str, Any], **other: Any) -> tuple[Any, ...]:
     clean = seen["kind"] == "clean"
     shared = ("protocol", "dataset", "split", "limit", "manifest_sha256", "model", "weights_sha256", "defense", "seed", "kind")
     made_by = {part: version for part, version in seen["versions"].items() if part not in ("attack", "source")}
-    return (*(seen[key] for key in shared), str(seen["input"]), str(made_by), *(() if clean else (seen["attack"], threat)))
+    made_of = str(seen["input"]), str(seen.get("defense_sha256")), str(made_by)
+    return (*(seen[key] for key in shared), *made_of, *(() if clean else (seen["attack"], threat)))
 
 
 def _compare(

@@ -93,7 +93,7 @@ def remedy(defense: Component, owner: Owner) -> str:
     """Which checkpoints there are, and how to train one."""
     there = sorted({whose(card) for _, card in shipped(defense.entry.name)})
     known = f"{defense.entry.name} is shipped for {', '.join(there)}; " if there else ""
-    take = f"write {defense.entry.name}:weights=FILE"
+    take = f"write {defense.short}{',' if ':' in defense.short else ':'}weights=FILE"
     if owner.model.live is not None or owner.dataset.live is not None:
         return known + take
     return f"{known}train it by {command(defense, owner)} and {take}"
@@ -107,7 +107,10 @@ def command(defense: Component, owner: Owner) -> str:
 
 def _claims(card: dict[str, Any], defense: Component, owner: Owner) -> list[tuple[str, str, str]]:
     """What a card says of defence, model and data set, and what is asked for; a live object has no name that could tell."""
-    claims = [("defense", _local(str(card.get("defense"))), _local(defense.text))]
+    claims = [
+        ("defense", _local(str(card.get("defense"))), _local(defense.text)),
+        ("version", str(card.get("version")), defense.entry.version),
+    ]
     if owner.model.live is None:
         claims.append(("model", _local(str(card.get("model"))), _local(owner.model.text)))
     if owner.dataset.live is None:

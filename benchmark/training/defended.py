@@ -78,5 +78,6 @@ def _outcome(plan: Plan, test: Split) -> dict[str, Any]:
     found: dict[str, Any] = {"kept_epoch": plan.kept, "val_accuracy": kept.accuracy, "test_accuracy": clean}
     found["parameters"] = sum(value.numel() for value in plan.learner.network.parameters())
     if plan.trial:
-        found |= {"trial": plan.trial.spec, "val_robust": kept.robust, "test_robust": robust}
+        severity = f", severity {plan.recipe.severity}" if plan.trial.kind == "corruption" else ""
+        found |= {"trial": plan.trial.spec + severity, "val_robust": kept.robust, "test_robust": robust}
     return found
