@@ -30,7 +30,7 @@ def look(
     defense: Annotated[str, typer.Option(help="Defence spec; chain with +.")] = "none",
     threat: Annotated[
         str | None,
-        typer.Option(help="oblivious, grey-box, adaptive[:eot=K], transfer:<model>; default adaptive, white-box without defence."),
+        typer.Option(help="oblivious, grey-box, adaptive[:eot=K], transfer:<model>; adaptive, or white-box without defence."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the attack's randomness.")] = 0,
     out: Annotated[
