@@ -120,12 +120,21 @@ def slopes(world, bad):
     probed("measured", [6.0, -1.0, 0.1, 1.0], [6.0, -1.0, 4.0, 1.0])(world, bad)
 
 
-def rising(share):
-    return {"n": 2, "calls": 10, "rise": 3.0, "late": share}
+def rising(share, calls=20, clips=2):
+    return {"n": clips, "calls": calls, "rise": 3.0, "late": share}
 
 
 def climbing(world, bad):
     world.pgd["evidence"]["climb"] = rising(0.06 if bad else 0.05)
+
+
+def climbing_briefly(world, bad):
+    """The climb of a few gradients is a straight line."""
+    world.pgd["evidence"]["climb"] = rising(0.1, calls=20 if bad else 19)
+
+
+def climbing_alone(world, bad):
+    world.pgd["evidence"]["climb"] = rising(0.1, clips=2 if bad else 1)
 
 
 def card(world, bad):
@@ -278,6 +287,8 @@ UNDEFENDED = [
     ("no-corruption", uncorrupted),
     ("not-as-on-its-card", card),
     ("loss-still-rising", climbing),
+    ("loss-still-rising", climbing_briefly),
+    ("loss-still-rising", climbing_alone),
     ("gradient-disagrees", slopes),
     ("probabilities", probed("sums", 9e-6, 2e-5)),
     ("quantised-scores", probed("grid", 0.01, 0.009)),
