@@ -68,10 +68,11 @@ def test_a_card_says_what_was_trained_how_and_what_came_out(undisturbed, videos)
 
 
 KILLED = """
-import os, signal, sys
+import os, signal, sys, torch
 from robustvideo.benchmark.cli.main import main
 from robustvideo.benchmark.training import loop
 
+torch.set_num_threads(1)  # as the tests
 step, taken = loop._Stepper.__call__, []
 
 def killed(*given):

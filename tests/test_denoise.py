@@ -180,7 +180,8 @@ def test_a_checkpoint_serves_any_number_of_draws_but_one_sigma(classifier, tmp_p
     model, path = resolve("model", SMALL), tmp_path / "denoise.safetensors"
     owner = Owner(model, ready("dataset", "toy", object()))
     network = awake(4, 16)
-    write_checkpoint(network, {"defense": as_trained(asked).text, "model": model.text, "dataset": "toy"}, path)
+    card = {"defense": as_trained(asked).text, "version": asked.entry.version, "model": model.text, "dataset": "toy"}
+    write_checkpoint(network, card, path)
     for draws in (4, 9):
         link = arm(resolve("defense", f"denoise:draws={draws},depth=4,weights={path}"), owner, classifier)
         assert isinstance(link, Armed) and link.draws == draws
