@@ -1,5 +1,6 @@
 """What adversarial trainings share: the attack on the network that learns, and the paper's step sizes."""
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ from ..benchmark.core.best import Best
 from ..benchmark.core.budget import Ball
 from ..benchmark.core.interfaces import Model, Scorer
 from ..benchmark.core.losses import cross_entropy
-from ..benchmark.core.params import param, pixel_text
+from ..benchmark.core.params import param
 from ..benchmark.core.rng import ClipRandom
 from ..benchmark.core.trained import Learner, Retrained, Trial
 from ..benchmark.core.whitebox import WhiteBox, crafted
@@ -80,14 +81,14 @@ class AdversarialTraining(Retrained):
     steps: int = param(3, help="gradient steps of the training's attack", low=1)
 
     @property
+    @abstractmethod
     def hardest(self) -> float:
         """The largest budget that it trains with."""
-        raise NotImplementedError
 
     @property
     def trial(self) -> Trial:
         """PGD of ten steps with the largest budget."""
-        return Trial("attack", f"pgd:eps={pixel_text(self.hardest)},steps=10")
+        return Trial.pgd(self.hardest, steps=10)
 
     def learner(self, model: Model) -> "Adversarial":
         """Starts from the model's weights."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..benchmark.core.budget import check_eps
 from ..benchmark.core.interfaces import Model, Scorer
-from ..benchmark.core.params import PIXEL, param, pixel_text
+from ..benchmark.core.params import PIXEL, param
 from ..benchmark.core.registry import register
 from ..benchmark.core.rng import ClipRandom
 from ..benchmark.core.trained import Learner, Trained, Trial
@@ -56,7 +56,7 @@ class ApeGan(Trained):
     @property
     def trial(self) -> Trial:
         """PGD with the largest budget, through generator and model."""
-        return Trial("attack", f"pgd:eps={pixel_text(self.eps)},steps=5")
+        return Trial.pgd(self.eps, steps=5)
 
     def budget(self, epoch: int, epochs: int) -> float:
         """Of epoch `epoch` of `epochs`, counted from 1; a single epoch has the whole one."""
@@ -64,7 +64,7 @@ class ApeGan(Trained):
 
     def network(self, model: Model) -> Generator:
         """The generator, on the model's device."""
-        return Generator(self.width).to(device_of(model))
+        return Generator(self.width).to(model.device)
 
     def learner(self, model: Model) -> "Eliminator":
         """Learns in front of the model, which stays as it is."""
@@ -86,7 +86,7 @@ class Eliminator(Learner):
     def __init__(self, defense: ApeGan, model: Model) -> None:
         super().__init__(defense.network(model))
         self.defense, self.eps = defense, defense.eps
-        self.rival = Rival(defense.width).to(device_of(model))
+        self.rival = Rival(defense.width).to(model.device)
         # Closures, so that the classifier is no part of what learns nor of its state.
         self.classify: Scorer = lambda clips, rng: model(clips)
         self.deployed = defense.guard(self.network, self.classify)
@@ -162,8 +162,3 @@ class Rival(nn.Module):
         self.judge.requires_grad_(False)
         error = (made - clean).square().sum(dim=1).mean()
         return RESTORING * error + FOOLING * F.softplus(-self.judge(made)).mean()
-
-
-def device_of(model: Model) -> torch.device:
-    """Where a model lies."""
-    return next(iter(model.parameters()), torch.empty(0)).device

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from ..benchmark.core.budget import check_eps
 from ..benchmark.core.errors import InputError
 from ..benchmark.core.interfaces import Model, Scorer
-from ..benchmark.core.params import PIXEL, param, pixel_text
+from ..benchmark.core.params import PIXEL, param
 from ..benchmark.core.registry import register
 from ..benchmark.core.rng import ClipRandom
 from ..benchmark.core.trained import Learner, Trained, Trial
 from .adversarial_training import pgd
-from .ape_gan import Rival, device_of
+from .ape_gan import Rival
 from .generator import Generator
 
 
@@ -56,11 +56,11 @@ class GAT(Trained):
     @property
     def trial(self) -> Trial:
         """PGD with the training's budget, through generator and classifier."""
-        return Trial("attack", f"pgd:eps={pixel_text(self.eps)},steps=5")
+        return Trial.pgd(self.eps, steps=5)
 
     def network(self, model: Model) -> "Purified":
         """A generator before a copy of the model."""
-        return Purified(Generator(self.width).to(device_of(model)), copy.deepcopy(model))
+        return Purified(Generator(self.width).to(model.device), copy.deepcopy(model))
 
     def learner(self, model: Model) -> "Generative":
         """Starts from the model's weights."""
@@ -106,7 +106,7 @@ class Generative(Learner):
     def __init__(self, defense: GAT, model: Model) -> None:
         super().__init__(defense.network(model))
         self.defense, self.generating = defense, False
-        self.rival = Rival(defense.width).to(device_of(model))
+        self.rival = Rival(defense.width).to(model.device)
 
     def begin(self, epoch: int, epochs: int) -> None:
         """In the first half of the epochs the classifier stands still; after it the generator does where it is to be frozen.

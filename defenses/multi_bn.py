@@ -58,7 +58,7 @@ class MultiBN(Retrained):
     @property
     def trial(self) -> Trial:
         """PGD of ten steps with the budget, through the selection."""
-        return Trial("attack", f"pgd:eps={pixel_text(self.eps)},steps=10")
+        return Trial.pgd(self.eps, steps=10)
 
     @property
     def attacks(self) -> tuple[Attack, ...]:

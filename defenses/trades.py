@@ -10,7 +10,7 @@ from torch import Tensor
 from ..benchmark.core.ascent import Sign
 from ..benchmark.core.budget import Ball, check_eps
 from ..benchmark.core.interfaces import Model
-from ..benchmark.core.params import PIXEL, param, pixel_text
+from ..benchmark.core.params import PIXEL, param
 from ..benchmark.core.registry import register
 from ..benchmark.core.rng import ClipRandom
 from ..benchmark.core.trained import Learner, Retrained, Trial
@@ -47,7 +47,7 @@ class Trades(Retrained):
     @property
     def trial(self) -> Trial:
         """PGD of ten steps with the budget."""
-        return Trial("attack", f"pgd:eps={pixel_text(self.eps)},steps=10")
+        return Trial.pgd(self.eps, steps=10)
 
     def learner(self, model: Model) -> "TradesLearner":
         """Starts from the model's weights."""

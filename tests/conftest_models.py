@@ -2,6 +2,8 @@
 
 import torch
 from robustvideo.benchmark.core.interfaces import InputSpec, Model
+from robustvideo.benchmark.core.registry import resolve
+from robustvideo.benchmark.models.build import build_model
 from torch import nn
 
 
@@ -26,3 +28,14 @@ def build_net(classes: int = 6, seed: int = 5) -> Model:
     model = Model(net, spec, classes).eval().requires_grad_(False)
     model.name = "mock"
     return model
+
+
+def defense_of(spec: str):
+    """A defence from its spec."""
+    return resolve("defense", spec).create()
+
+
+def small_tsm(frames: int) -> Model:
+    """The tiny TSM for frames of 32 pixels and two classes, untrained, frozen."""
+    model = build_model(resolve("model", f"tsm:frames={frames},size=32,weights=random"), "none", "ab")
+    return model.eval().requires_grad_(False)

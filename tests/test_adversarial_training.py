@@ -5,13 +5,14 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest_models import defense_of as defense
+from conftest_models import small_tsm
 from robustvideo.benchmark.core.budget import Ball, changed_area, changed_frames, linf_norm
 from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.core.interfaces import InputSpec, Model
 from robustvideo.benchmark.core.registry import resolve
 from robustvideo.benchmark.core.rng import ClipRandom
 from robustvideo.benchmark.core.trained import Trial
-from robustvideo.benchmark.models.build import build_model
 from robustvideo.benchmark.training.clips import Split
 from robustvideo.benchmark.training.entries import Recipe
 from robustvideo.benchmark.training.loop import Plan, run, train
@@ -23,15 +24,6 @@ from torch import nn
 
 CPU = torch.device("cpu")
 SPECS = ["at", "cat", "cat:direction=down", "aat:levels=3", "aat:over=attacks"]
-
-
-def defense(spec):
-    return resolve("defense", spec).create()
-
-
-def tsm(frames=4):
-    model = build_model(resolve("model", f"tsm:frames={frames},size=32,weights=random"), "none", "ab")
-    return model.eval().requires_grad_(False)
 
 
 class Two(nn.Module):
@@ -199,7 +191,7 @@ def test_the_attack_on_a_linear_model_is_the_closed_form_wherever_it_starts(stre
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_attacked_clips_hurt_keep_the_range_and_leave_the_network_as_it_is(spec, streams):
-    learner = defense(spec).learner(tsm())
+    learner = defense(spec).learner(small_tsm(4))
     learner.switch(True)
     clips = torch.rand(4, 3, 4, 32, 32, generator=torch.Generator().manual_seed(4))
     original, labels = clips.clone(), torch.tensor([0, 1, 0, 1])
@@ -221,7 +213,7 @@ def test_attacked_clips_hurt_keep_the_range_and_leave_the_network_as_it_is(spec,
 
 
 def test_the_four_attacks_keep_to_their_frames_and_pixels(streams):
-    learner = defense("aat:over=attacks").learner(tsm(5))
+    learner = defense("aat:over=attacks").learner(small_tsm(5))
     clips, labels = torch.rand(3, 3, 5, 32, 32, generator=torch.Generator().manual_seed(4)), torch.tensor([0, 1, 0])
     once, iterated, patch, border = [make(clips, labels, streams(3)) - clips for make in learner.attackers]
     for change in (once, iterated):
@@ -274,7 +266,9 @@ def test_a_killed_training_gives_the_same_bits(spec, tmp_path):
     noise = torch.randint(0, 200, (8, 3, 2, 32, 32), generator=torch.Generator().manual_seed(0))
     split = Split((noise + 50 * labels.view(-1, 1, 1, 1, 1)).to(torch.uint8), labels)
     recipe = Recipe(epochs=2, batch_size=4, lr=3e-3, keep="best")
-    whole, _ = goes_on(lambda **more: Plan(defense(spec).learner(tsm(2)), split, split, recipe, **more), tmp_path / "partial")
+    whole, _ = goes_on(
+        lambda **more: Plan(defense(spec).learner(small_tsm(2)), split, split, recipe, **more), tmp_path / "partial"
+    )
     if spec.startswith("aat"):
         chances = whole.learner.state_dict()["probabilities"]
         assert len(set(chances.tolist())) > 1, "renewed after the first epoch, and drawn from in the second"

@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
+from conftest_models import defense_of as defense
+from conftest_models import small_tsm
 from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.core.interfaces import InputSpec, Model
-from robustvideo.benchmark.core.registry import resolve
 from robustvideo.benchmark.core.trained import Armed, Trial
 from robustvideo.benchmark.evaluation.threat import Pipeline, grey_box_differs
-from robustvideo.benchmark.models.build import build_model
 from robustvideo.benchmark.training.clips import Split
 from robustvideo.benchmark.training.entries import Recipe
 from robustvideo.benchmark.training.loop import Plan, run
@@ -23,15 +23,6 @@ SPECS = ["ape-gan:width=4", "gat:width=4", "gat:width=4,variant=frozen"]
 T, SIZE = 2, 8
 BOARD = 1 - 2 * (torch.arange(SIZE).view(-1, 1) + torch.arange(SIZE)).remainder(2).float()
 """A chessboard of 1 and -1."""
-
-
-def defense(spec):
-    return resolve("defense", spec).create()
-
-
-def tsm(frames=2):
-    model = build_model(resolve("model", f"tsm:frames={frames},size=32,weights=random"), "none", "ab")
-    return model.eval().requires_grad_(False)
 
 
 class Gullible(nn.Module):
@@ -165,7 +156,7 @@ def test_whom_the_training_attacks(through, epoch, streams):
 
 @pytest.mark.parametrize("spec", SPECS[1:])
 def test_who_stands_still(spec, streams):
-    learner = defense(spec).learner(tsm())
+    learner = defense(spec).learner(small_tsm(2))
     optimizer = torch.optim.AdamW(learner.learning(), lr=1e-2, weight_decay=0.1)
     clips = torch.rand(4, 3, 2, 32, 32, generator=torch.Generator().manual_seed(0))
     for epoch, still in ((1, "classifier"), (2, "generator" if "frozen" in spec else None)):
@@ -244,7 +235,7 @@ def test_grey_box_is_a_setting_of_its_own_for_gat_alone(trained, streams):
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_the_model_stays_as_it_is(spec):
-    model = tsm()
+    model = small_tsm(2)
     before = state(model)
     labels = torch.arange(8) % 2
     clips = torch.randint(0, 255, (8, 3, 2, 32, 32), generator=torch.Generator().manual_seed(0)).to(torch.uint8)

@@ -159,7 +159,8 @@ def test_a_killed_training_goes_on_to_the_same_bits(spec, tmp_path):
         model = build_model(resolve("model", SMALL), "none", "ab")
         return Plan(resolve("defense", spec).create().learner(model), Split(*waves(16, 0)), Split(*waves(8, 1)), recipe, **more)
 
-    goes_on(plan, tmp_path / "state")
+    _, resumed = goes_on(plan, tmp_path / "state")
+    assert len(resumed.history) == recipe.epochs
 
 
 def test_it_chains_with_shuffling(net, clips, streams):

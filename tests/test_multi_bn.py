@@ -193,7 +193,8 @@ def test_a_killed_training_goes_on_bit_for_bit(tmp_path):
     def plan(**more):
         return Plan(BRIEF.learner(fresh()), Split(*toy(8, 0)), Split(*toy(4, 1)), recipe, BRIEF.trial, **more)
 
-    goes_on(plan, tmp_path / "keep.partial")
+    _, resumed = goes_on(plan, tmp_path / "keep.partial")
+    assert len(resumed.history) == recipe.epochs
 
 
 def test_a_network_without_batch_norms_is_refused():

@@ -50,7 +50,7 @@ def show(
             console.print(_severities(entry))
         if entry.kind == "model" and entry.name in cards.models():
             print_card(wide_console(), entry.name)
-        if entry.kind == "defense" and any(field.name == "weights" for field in entry.fields):
+        if entry.kind == "defense" and armoury.is_trained(entry):
             wide_console().print(_shipped(entry.name))
 
 

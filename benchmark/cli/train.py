@@ -11,6 +11,7 @@ import typer
 from ..core.errors import InputError
 from ..core.registry import Component, entries, resolve
 from ..core.specs import Spec
+from ..models.armoury import is_trained
 from ..models.published import resolve_model
 from ..training.entries import default_recipe, defended_recipe, select
 
@@ -84,8 +85,8 @@ def _guard(defense: str | None, eps: str | None) -> Component | None:
     if eps is not None and "eps" in given:
         raise InputError("eps", f"it is given twice, as {given['eps']} and as {eps}", "leave one of them out")
     guard = resolve("defense", defense, **({} if eps is None else {"eps": eps}))
-    if "weights" not in guard.values:
-        trained = [name for name, entry in entries("defense").items() if any(field.name == "weights" for field in entry.fields)]
+    if not is_trained(guard.entry):
+        trained = [name for name, entry in entries("defense").items() if is_trained(entry)]
         raise InputError("defense", f"{guard.entry.name} is not trained", f"these are: {', '.join(trained)}")
     if "weights" in given:
         raise InputError("defense", "weights says where a trained one lies, and this one is to be trained", "leave it out")

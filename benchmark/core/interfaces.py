@@ -77,6 +77,11 @@ class Model(nn.Module):
         self.register_buffer("scale", 1 / std, persistent=False)
         self.register_buffer("shift", -mean / std, persistent=False)
 
+    @property
+    def device(self) -> torch.device:
+        """Where it lies."""
+        return self.scale.device
+
     def forward(self, clips: Tensor) -> Tensor:
         """Logits (N, K) of clips (N, 3, T, H, W).
 

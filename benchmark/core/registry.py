@@ -99,9 +99,10 @@ class Entry:
                 raise InputError(owner, f"{key} is missing", f"write {self.name}:<{key}>")
         return {name: field.parse(given[name], owner) if name in given else field.default for name, field in known.items()}
 
-    def canonical(self, values: dict[str, Any], identity: bool = False) -> str:
-        """The one text of a component with every default filled in; `identity` leaves out paths and the like."""
+    def canonical(self, values: dict[str, Any], identity: bool = False, brief: bool = False) -> str:
+        """The one text of a component, every default filled in; `identity` leaves out paths and the like, `brief` defaults."""
         shown = [field for field in self.fields if field.identity or not identity]
+        shown = [field for field in shown if not brief or values[field.name] != field.default]
         text = ",".join(f"{field.name}={field.format(values[field.name])}" for field in shown)
         return f"{self.name}:{text}" if text else self.name
 
@@ -143,9 +144,7 @@ class Component:
     @property
     def short(self) -> str:
         """The shortest spec of it: no defaults and no paths."""
-        changed = [f for f in self.entry.fields if f.identity and self.values[f.name] != f.default]
-        text = ",".join(f"{f.name}={f.format(self.values[f.name])}" for f in changed)
-        return f"{self.entry.name}:{text}" if text else self.entry.name
+        return self.entry.canonical(self.values, identity=True, brief=True)
 
     def create(self) -> Any:
         """The live object."""

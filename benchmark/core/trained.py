@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .defense import Plain
 from .interfaces import Model, Scorer
-from .params import param
+from .params import param, pixel_text
 from .rng import ClipRandom
 
 
@@ -25,6 +25,11 @@ class Trial(NamedTuple):
 
     kind: Literal["attack", "corruption"]
     spec: str
+
+    @classmethod
+    def pgd(cls, eps: float, steps: int) -> "Trial":
+        """PGD with an L-inf budget, a fraction of the pixel range."""
+        return cls("attack", f"pgd:eps={pixel_text(eps)},steps={steps}")
 
 
 class Learner(nn.Module):

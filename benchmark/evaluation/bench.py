@@ -26,7 +26,7 @@ from .cell import Cell
 from .crafted import Crafted
 from .footage import KEPT_BYTES, Footage, Scene
 from .memory import Room
-from .threat import Pipeline, check_order, inside
+from .threat import Pipeline, inside
 
 PROTOCOL = 2
 """Goes up when the way of measuring changes in a way that moves numbers."""
@@ -146,7 +146,7 @@ class Bench:
 
     def fitted_once(self, cell: Cell, make: Callable[[], Any]) -> Any:
         """A universal perturbation; one that was made on an undefended model serves all cells that it is handed on to."""
-        if cell.threat is None or cell.threat.name in ("adaptive", "grey-box"):
+        if cell.threat is None or cell.threat.on_the_defence:
             return make()
         made_on = f"{cell.source or cell.model} {self.model(cell).input}"
         return self._once(f"fitted {self._fit_key(cell)} {made_on} {cell.attack} {cell.seed}", make)
@@ -154,7 +154,7 @@ class Bench:
     def crafted_once(self, cell: Cell, number: int, make: Callable[[], Crafted]) -> Crafted:
         """The adversarial batch `number`; one made on an undefended model is shared where it is handed on, as memory allows."""
         threat = cell.threat
-        if threat is None or threat.name in ("adaptive", "grey-box") or not cell.full:
+        if threat is None or threat.on_the_defence or not cell.full:
             return make()
         key = f"{number} {self.scene(cell).name} {cell.source or cell.model} {cell.attack} {cell.seed}"
         if key not in self._crafted:
@@ -170,7 +170,6 @@ class Bench:
         Raises:
             InputError: A component cannot be built as asked.
         """
-        check_order([link.create() for link in cell.defense], [link.entry.name for link in cell.defense])
         for component, link in zip(cell.defense, self.links(cell), strict=True):
             _promised(component, link, ("stochastic", "gradient", "draws", "protect"))
             check = getattr(component.create(), "check", None)  # optional: what this model's clips do not allow

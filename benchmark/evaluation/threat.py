@@ -62,6 +62,11 @@ class Threat:
             raise InputError(f"threat {name}", f"{rest!r} is not understood", known)
         return cls(name, **{key: _FIELDS[key].parse(text, "threat adaptive") for key, text in spec.values})
 
+    @property
+    def on_the_defence(self) -> bool:
+        """Whether the attacker holds something of the defence, so that what is made serves no other one."""
+        return self.name in ("grey-box", "adaptive")
+
     def __str__(self) -> str:
         if self.name == "adaptive":
             return f"adaptive:eot={self.eot}" + (",average=score" if self.average == "score" else "")

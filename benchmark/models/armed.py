@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from ..core.errors import InputError
@@ -33,8 +32,7 @@ def arm(defense: Component, owner: Owner, model: Model) -> Defense | Armed:
         raise InputError(where, f"{path} was trained for other weights of {owner.model.short}", remedy(defense, owner))
     network = made.network(model)
     _load(made.saved(network), load_state(path, where), path, where, owner)
-    device = next(iter(model.parameters()), torch.empty(0)).device
-    return Armed(made, network.to(device).eval().requires_grad_(False), sha256(path))
+    return Armed(made, network.to(model.device).eval().requires_grad_(False), sha256(path))
 
 
 def as_trained(defense: Component) -> Component:

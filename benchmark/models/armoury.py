@@ -12,7 +12,7 @@ from typing import Any
 
 from ..core.errors import InputError
 from ..core.files import sha256
-from ..core.registry import ROOT, Component
+from ..core.registry import ROOT, Component, Entry
 from ..core.specs import Spec
 from .zoo import card_path, read_card
 
@@ -48,6 +48,11 @@ def plain_name(component: Component) -> str:
     changed = [field for field in entry.fields if field.identity and values[field.name] != field.default]
     words += [f"{field.name}-{field.format(values[field.name])}" for field in changed if field.name != "preset"]
     return re.sub(r"[^\w.-]+", "-", "-".join(words).replace("/", "of"))
+
+
+def is_trained(entry: Entry) -> bool:
+    """Whether a defence has weights."""
+    return any(field.name == "weights" for field in entry.fields)
 
 
 def shipped(defense: str = "") -> list[tuple[Path, dict[str, Any]]]:
@@ -101,7 +106,7 @@ def remedy(defense: Component, owner: Owner) -> str:
 
 def command(defense: Component, owner: Owner) -> str:
     """The command that trains a defence for a model on a data set."""
-    model, dataset = _spec(owner.model), _spec(owner.dataset)
+    model, dataset = (part.entry.canonical(part.values, brief=True) for part in (owner.model, owner.dataset))
     return shlex.join(["vbench", "train", "--model", model, "--defense", defense.short, "--dataset", dataset])
 
 
@@ -133,10 +138,3 @@ def _name(text: str, kind: str) -> str:
 def _local(text: str) -> str:
     """A spec of somebody's own file without its folder, which is another one from elsewhere."""
     return re.sub(r"^.*/(?=[^/]+\.py:)", "", text)
-
-
-def _spec(component: Component) -> str:
-    """The shortest spec of it, with paths."""
-    changed = [one for one in component.entry.fields if component.values[one.name] != one.default]
-    text = ",".join(f"{one.name}={one.format(component.values[one.name])}" for one in changed)
-    return f"{component.entry.name}:{text}" if text else component.entry.name

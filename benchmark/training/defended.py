@@ -1,6 +1,5 @@
 """How a trained defence is made: one call trains it for a model on a data set and writes its checkpoint and card."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,8 @@ from ..models.build import build_model
 from ..models.family import untrained
 from .clips import Split
 from .entries import Recipe
-from .loop import Plan, run
-from .progress import TrainProgress
-from .recipe import SPLITS, check_folder, describe, key_of, read_clips, write_checkpoint
+from .loop import Plan
+from .recipe import SPLITS, check_folder, describe, finish, follow, key_of, read_clips
 from .trial import tried
 
 
@@ -53,20 +51,13 @@ def train_defended(
     check_folder(out)
     splits = {name: Split(*read_clips(part, base.input), ids=[record.id for record in part]) for name, part in records.items()}
     path = out / file_name(defense, Owner(model, dataset))
-    with TrainProgress(recipe.epochs, recipe.epochs * -(-len(splits["train"]) // recipe.batch_size), progress) as shown:
-        plan = Plan(
-            learner, splits["train"], splits["val"], recipe, made.trial, shown.epoch, shown.step, shown.resume, shown.tell
-        )
-        what = [defense.text, defense.entry.version, model.text, base.weights_sha256]
-        plan.keep, plan.key = path.with_suffix(".partial"), key_of(what, recipe, records)
-        run(plan)
-    card = {"defense": defense.text, "version": defense.entry.version, "starts_from": base.weights_sha256}
+    what = [defense.text, defense.entry.version, model.text, base.weights_sha256]
+    plan = Plan(learner, splits["train"], splits["val"], recipe, made.trial, key=key_of(what, recipe, records))
+    follow(plan, path, progress)
+    card: dict[str, Any] = {"defense": defense.text, "version": defense.entry.version, "starts_from": base.weights_sha256}
     card |= describe(base, model, dataset, records, recipe, plan.history) | _outcome(plan, splits["test"])
-    card |= {"classes": list(data.classes), "wall_seconds": round(plan.seconds, 1)}
-    write_checkpoint(made.saved(learner.network), card, path)
-    plan.keep.unlink(missing_ok=True)
-    if progress:
-        print(f"wrote {path} and {path.with_suffix('.json').name}", file=sys.stderr)
+    card["classes"] = list(data.classes)
+    finish(plan, made.saved(learner.network), card, path, progress)
     return path
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -59,20 +58,30 @@ def train_tiny(model: str, dataset: str, recipe: Recipe, out: Path, progress: bo
     check_folder(out)
     clips = {split: read_clips(records[split], ready.input) for split in SPLITS}
     path = out / zoo.file_name(component.entry.name, component.values["preset"], plain_name(data))
-    learner, val = Learner(ready), Split(*clips["val"])
     learnt = Split(*clips["train"], ids=[record.id for record in records["train"]])
-    with TrainProgress(recipe.epochs, recipe.epochs * math.ceil(len(learnt) / recipe.batch_size), progress) as shown:
-        plan = Plan(learner, learnt, val, recipe, None, shown.epoch, shown.step, shown.resume, shown.tell)
-        plan.keep, plan.key = path.with_suffix(".partial"), key_of([component.text], recipe, records)
-        run(plan)
+    plan = Plan(Learner(ready), learnt, Split(*clips["val"]), recipe, key=key_of([component.text], recipe, records))
+    follow(plan, path, progress)
     card = describe(ready, component, data, records, recipe, plan.history)
     card |= {"classes": list(made.classes), "test_accuracy": accuracy(ready, *clips["test"])}
-    card["wall_seconds"] = round(plan.seconds, 1)
-    write_checkpoint(ready.net, card, path)
-    plan.keep.unlink(missing_ok=True)
+    finish(plan, ready.net, card, path, progress)
+    return path
+
+
+def follow(plan: Plan, path: Path, progress: bool) -> None:
+    """Runs a plan under a progress bar; killed, it leaves `<name>.partial` beside the checkpoint that is to be written."""
+    plan.keep = path.with_suffix(".partial")
+    with TrainProgress(plan.recipe.epochs, plan.recipe.epochs * plan.steps, progress) as shown:
+        plan.on_epoch, plan.on_step, plan.on_resume, plan.tell = shown.epoch, shown.step, shown.resume, shown.tell
+        run(plan)
+
+
+def finish(plan: Plan, net: nn.Module, card: dict[str, Any], path: Path, progress: bool) -> None:
+    """Writes what a plan has made, and only then deletes what a killed one would go on from."""
+    write_checkpoint(net, card | {"wall_seconds": round(plan.seconds, 1)}, path)
+    if plan.keep:
+        plan.keep.unlink(missing_ok=True)
     if progress:
         print(f"wrote {path} and {zoo.card_path(path).name}", file=sys.stderr)
-    return path
 
 
 def key_of(what: Sequence[str], recipe: Recipe, records: Mapping[str, list[ClipRecord]]) -> str:
