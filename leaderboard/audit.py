@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from ..benchmark.evaluation.store import Store
-from . import board
 from .audit_cells import FIRED, OPEN, findings
+from .board import build
+from .results import Results
+from .rows import Row
 
 ROWS = {
     "no-adaptive": ("C22", "flag", "the defence was attacked, but never adaptively"),
@@ -33,23 +35,23 @@ def audit(store: Store) -> Audit:
     Raises:
         InputError: The folder is no store.
     """
-    cells = list(store.cells())
-    rows = board.ranked(cells, store)
-    fired, open = findings(cells)
-    fired += [row for rows_of in rows.to_dict("records") for row in _of_board(rows_of)]
+    results = Results.read([store.folder])
+    fired, open = findings(results.cells, results.table)
+    rows = [row for section in build(results).sections for row in section.rows]
+    fired += [flagged for row in rows for flagged in _of_board(row)]
     fired.sort(key=lambda row: (_order(row["check"]), row["model"], row["defense"], row["attack"], row["cell"]))
     open.sort(key=lambda row: _order(row["check"]))
     return Audit(pd.DataFrame(fired, columns=pd.Index(FIRED)), pd.DataFrame(open, columns=pd.Index(OPEN)))
 
 
-def _of_board(row: dict[Any, Any]) -> list[dict[str, Any]]:
+def _of_board(row: Row) -> list[dict[str, Any]]:
     """What the leaderboard flags of a whole row."""
     found = []
-    for flag in row["flags"].split():
+    for flag in row.flags:
         name, _, which = flag.partition(":")
         if name in ROWS:
             number, level, words = ROWS[name]
-            named = {"cell": "", "model": row["model"], "defense": row["defense"], "attack": which, "threat": ""}
+            named = {"cell": "", "model": row.model, "defense": row.defense, "attack": which, "threat": ""}
             said = {"check": number, "level": level, "flag": name, "evidence": words, "threshold": "any"}
             found.append(named | said)
     return found

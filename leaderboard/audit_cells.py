@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pandas as pd
+
 from ..benchmark.evaluation.tables import cells_table
 from .audit_evidence import Seen, surroundings
 from .audit_list import CHECKS, NOT_STORED, Check
@@ -16,9 +18,15 @@ SAID = ("failed",)
 Cells = Sequence[Mapping[str, Any]]
 
 
-def findings(cells: Cells) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """What fired, with the keys FIRED, and what could not be computed, with the keys OPEN."""
-    flags = dict(cells_table(cells)[["cell", "flags"]].itertuples(index=False, name=None))
+def findings(cells: Cells, table: pd.DataFrame | None = None) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What fired, with the keys FIRED, and what could not be computed, with the keys OPEN.
+
+    Args:
+        cells: Stored cells.
+        table: Their `cells_table`, where it was made already.
+    """
+    made = cells_table(cells) if table is None else table
+    flags = dict(made[["cell", "flags"]].itertuples(index=False, name=None))
     placed = surroundings([Seen(cell, flags[cell["cell"]]) for cell in cells])
     fired, open = [], [dict(zip(OPEN, row, strict=True)) for row in NOT_STORED]
     for check in CHECKS:
@@ -29,10 +37,10 @@ def findings(cells: Cells) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return fired, open
 
 
-def by_cell(cells: Cells) -> dict[str, set[str]]:
-    """The flags that belong on a row of the leaderboard, by cell: all but warnings."""
+def by_cell(cells: Cells, table: pd.DataFrame | None = None) -> dict[str, set[str]]:
+    """The flags that belong on a row of the leaderboard, by cell: all but warnings. Arguments as of `findings`."""
     found: dict[str, set[str]] = {}
-    for row in findings(cells)[0]:
+    for row in findings(cells, table)[0]:
         if row["level"] != "warn" and row["flag"] not in SAID:
             found.setdefault(row["cell"], set()).add(row["flag"])
     return found

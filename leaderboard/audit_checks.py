@@ -52,7 +52,7 @@ def within_budget(one: Seen, near: Near) -> str | None:
     if not one.attacked or norm not in ("linf", "l2", "l1", "l21"):
         return None
     name = "linf" if norm == "linf" else "l2"
-    largest = max(value if value is not None else float("inf") for value in one.clips[name])
+    largest = float("inf") if None in one.clips[name] else max(one.clips[name])
     return f"largest {name} change {largest:.6g}, budget {eps:.6g} ({norm})" if largest > eps + SLACK + RELATIVE * eps else ""
 
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..benchmark.core.specs import Spec, split_chain
 from ..benchmark.evaluation.tables import FULL_KNOWLEDGE
@@ -39,7 +40,7 @@ class Seen:
     @cached_property
     def attack(self) -> Spec:
         """The attack as name and values."""
-        return Spec.parse(self.spec["attack"], "attack")
+        return _parsed(self.spec["attack"], "attack")
 
     @cached_property
     def values(self) -> dict[str, str]:
@@ -51,7 +52,17 @@ class Seen:
         """Share of right passes by clip."""
         return dict(zip(self.clips["id"], self.clips["correct"], strict=True))
 
-    @property
+    @cached_property
+    def shares(self) -> NDArray[Any]:
+        """Share of right passes, in the order of the clips."""
+        return np.asarray(self.clips["correct"], dtype=float)
+
+    @cached_property
+    def accuracy(self) -> float:
+        """Top-1 accuracy in [0, 1]."""
+        return float(np.mean(self.shares))
+
+    @cached_property
     def threat(self) -> str:
         """The kind of threat, without its parameters."""
         return str(self.spec["threat"]).partition(":")[0]
@@ -59,7 +70,7 @@ class Seen:
     @cached_property
     def eot(self) -> int:
         """Draws of a gradient, of an adaptive cell."""
-        return int(dict(Spec.parse(self.spec["threat"], "threat").values).get("eot", 1))
+        return int(dict(_parsed(self.spec["threat"], "threat").values).get("eot", 1))
 
     @property
     def budget(self) -> tuple[Any, Any]:
@@ -77,12 +88,12 @@ class Seen:
         """Whether the attack held the pipeline that is judged."""
         return self.attacked and self.threat in FULL_KNOWLEDGE
 
-    @property
+    @cached_property
     def gradients(self) -> int:
         """Gradient calls in all, with those that a universal perturbation took."""
         return sum(self.clips["gradients"]) + self.evidence.get("fit", {}).get("gradients", 0)
 
-    @property
+    @cached_property
     def queries(self) -> int:
         """Queries in all, with those that a universal perturbation took."""
         return sum(self.clips["queries"]) + self.evidence.get("fit", {}).get("queries", 0)
@@ -160,16 +171,26 @@ class Near:
     def siblings(self, one: Seen, *free: str) -> list[Seen]:
         """Other runs of the same attack under the same threat, whose parameters differ in `free` at most."""
 
-        def fixed(other: Seen) -> tuple[Any, ...]:
-            kept = {name: value for name, value in other.values.items() if name not in free}
-            return other.attack.name, other.spec["threat"], str(other.spec["versions"].get("attack")), kept
+        def fixed(other: Seen) -> dict[str, Any]:
+            return {name: value for name, value in other.values.items() if name not in free}
 
-        return [other for other in self.attacked if other is not one and fixed(other) == fixed(one)]
+        mine, made_by = fixed(one), _made_by(one)
+        rivals = [other for other in self.attacked if other is not one and _made_by(other) == made_by]
+        return [other for other in rivals if fixed(other) == mine]
 
     def reference(self, one: Seen) -> Seen | None:
         """The strongest gradient attack with full knowledge and the same budget, which no other attack should beat."""
         rivals = [other for other in self.attacked if other.strong and other.budget == one.budget and other is not one]
         return min(rivals, key=accuracy, default=None)
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str, kind: str) -> Spec:
+    return Spec.parse(text, kind)
+
+
+def _made_by(one: Seen) -> tuple[Any, ...]:
+    return one.attack.name, one.spec["threat"], str(one.spec["versions"].get("attack"))
 
 
 def unsearched(cells: Iterable[Seen]) -> bool:
@@ -183,11 +204,13 @@ def unsearched(cells: Iterable[Seen]) -> bool:
 
 def accuracy(one: Seen) -> float:
     """Top-1 accuracy in [0, 1]."""
-    return float(np.mean(one.clips["correct"]))
+    return one.accuracy
 
 
 def gain(one: Seen, other: Seen) -> float:
     """How much less accuracy `other` leaves than `one`, on the clips that both have."""
+    if one.clips["id"] == other.clips["id"]:
+        return float(np.mean(one.shares - other.shares)) if len(one.shares) else 0.0
     shared = [name for name in one.correct if name in other.correct]
     return float(np.mean([one.correct[name] - other.correct[name] for name in shared])) if shared else 0.0
 

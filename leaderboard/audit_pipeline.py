@@ -1,5 +1,7 @@
 """Checks of the audit that ask what a pipeline was, or was not, measured with: see `audit_checks`."""
 
+import numpy as np
+
 from ..benchmark.core.specs import split_chain
 from .audit_checks import CLIPS, POINT, TARGETS, points
 from .audit_evidence import ROUNDING, Near, Seen, accuracy, better, unsearched
@@ -12,8 +14,8 @@ def never_disagrees(one: Seen, near: Near) -> str | None:
     """
     if one is not near.first or one.draws < 2 or not near.attacked:
         return None
-    shares = [share for other in near.attacked for share in other.correct.values()]
-    return "" if any(0 < share < 1 for share in shares) else f"all passes over each of {len(shares)} attacked clips agree"
+    shares = np.concatenate([other.shares for other in near.attacked])
+    return "" if ((shares > 0) & (shares < 1)).any() else f"all passes over each of {len(shares)} attacked clips agree"
 
 
 def adaptive_stronger(one: Seen, near: Near) -> str | None:
@@ -107,12 +109,9 @@ def cost(one: Seen, near: Near) -> str | None:
     """C34, the calls that an attack took are reported. Source: own."""
     if not one.attacked:
         return None
-    changed = max(value or 0.0 for value in one.clips["linf"]) > 0
-    return (
-        "clips were changed, and neither a gradient nor a query was counted"
-        if changed and not one.gradients + one.queries
-        else ""
-    )
+    if one.gradients + one.queries or not max(value or 0.0 for value in one.clips["linf"]) > 0:
+        return ""
+    return "clips were changed, and neither a gradient nor a query was counted"
 
 
 def measured(one: Seen, near: Near) -> str | None:

@@ -1,14 +1,12 @@
 """Corruption metrics of a store as a section of the leaderboard, and as CSV files."""
 
-from pathlib import Path
 from typing import Any, cast
 
 from ..benchmark.core.errors import InputError
-from ..benchmark.core.files import write_atomically
-from ..benchmark.evaluation.store import Store
-from ..benchmark.evaluation.tables import cells_table
-from .board import clips_title, line, safe
 from .corruption_metrics import CLIPS, PLACE, CorruptionMetrics, corruption_metrics
+from .markdown import clips_title, line, safe
+from .results import Results
+from .wide import csv
 
 SHARES = ("clean", "mpc", "rpc", "mce", "relative_mce", "gamma_a", "gamma_r", "flips")
 HEADS = ("clean", "mPC", "rPC", "mCE", "rel. mCE", "gamma_a", "gamma_r", "flips")
@@ -21,20 +19,19 @@ NOTE = (
 )
 
 
-def tables(store: Store, baseline: str | None = None) -> CorruptionMetrics:
-    """The metrics of a store's corrupted cells.
+def tables(results: Results, baseline: str | None = None) -> CorruptionMetrics:
+    """The metrics of the corrupted cells.
 
     Args:
-        store: The cells.
+        results: The cells.
         baseline: Model that mCE divides by; see `corruption_metrics`.
 
     Raises:
-        InputError: The baseline is not in the store, or lacks a cell.
+        InputError: The baseline is not among them, or lacks a cell.
     """
-    cells = cells_table(store.cells())
-    if baseline is not None and "corruption" not in set(cells["kind"]):
+    if baseline is not None and "corruption" not in set(results.table["kind"]):
         raise InputError("baseline", "the store has no corrupted cells", "run vbench run --corruption ... first")
-    return corruption_metrics(cells, baseline)
+    return corruption_metrics(results.table, baseline)
 
 
 def markdown(found: CorruptionMetrics, baseline: str | None = None) -> str:
@@ -48,7 +45,7 @@ def markdown(found: CorruptionMetrics, baseline: str | None = None) -> str:
     families = sorted(found.families["family"].unique())
     for key, rows in found.models.groupby(CLIPS, dropna=False):
         head = ["model", "defense", "corruptions", *HEADS, *families, "flags"]
-        parts.append(f"\n## {clips_title(*cast(tuple[Any, ...], key))}\n")
+        parts.append(f"\n## {safe(clips_title(*cast(tuple[Any, ...], key)))}\n")
         parts += [line(head), line(["---"] * len(head))]
         for row in sorted(rows.to_dict("records"), key=lambda row: -row["mpc"] if row["mpc"] == row["mpc"] else 1.0):
             mine = by_family.get(_place(row), {})
@@ -60,22 +57,12 @@ def markdown(found: CorruptionMetrics, baseline: str | None = None) -> str:
     return "\n".join(parts) + "\n"
 
 
-def write(found: CorruptionMetrics, folder: Path) -> list[Path]:
-    """Writes `corruption_models.csv`, `corruption_families.csv` and `corruptions.csv`, where there are such cells.
-
-    Raises:
-        InputError: The folder cannot be written.
-    """
+def files(found: CorruptionMetrics) -> dict[str, str | bytes]:
+    """`corruption_models.csv`, `corruption_families.csv` and `corruptions.csv`, where there are such cells."""
     if found.models.empty:
-        return []
-    files = {"corruption_models.csv": found.models, "corruption_families.csv": found.families}
-    files |= {"corruptions.csv": found.corruptions}
-    try:
-        for name, table in files.items():
-            write_atomically(folder / name, table.to_csv(index=False))
-    except OSError as error:
-        raise InputError("out", f"cannot write {folder}: {error.strerror or error}") from None
-    return [folder / name for name in files]
+        return {}
+    made = {"corruption_models": found.models, "corruption_families": found.families, "corruptions": found.corruptions}
+    return {f"{name}.csv": csv(table) for name, table in made.items()}
 
 
 def _place(row: dict[Any, Any]) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..benchmark.core.corruption import SEVERITIES
 from ..benchmark.core.errors import InputError
+from ..benchmark.core.params import SEVERITIES
 from ..benchmark.core.registry import did_you_mean
 
 CLIPS = ["dataset", "split", "limit", "manifest_sha256", "seed"]

@@ -1,11 +1,14 @@
-"""What one accuracy does not say, from stored cells: success against queries, accuracy by attacked frame, transfer matrices."""
+"""What one accuracy does not say, from stored cells: accuracy against eps, success against queries, and more."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ..benchmark.core.errors import InputError
+from ..benchmark.core.specs import Spec
 from ..benchmark.evaluation.stats import interval
 from ..benchmark.evaluation.tables import FULL_KNOWLEDGE, cells_table
 
@@ -21,7 +24,62 @@ POINTS = 200
 NOTE = "fooled_by_frame"
 """The note of attacks that try every frame by itself: 1 where changing that frame alone fooled, per clip and frame."""
 
+SWEPT = ("attack", "eps", "strength")
+"""In what the cells of a curve over eps may differ; `strength` says when a clip leaves the attack, not how far it goes."""
+
+OF_ATTACKS = ("kind", "norm", "threat", "attack_files", "fit_manifest_sha256", "source_sha256")
+"""What cells without attack do not share with those of the same pipeline that are attacked."""
+
+WITH_ATTACKS = ("attack", "source")
+"""Parts that cells without attack have no version of."""
+
 Cells = Sequence[Mapping[str, Any]]
+
+
+def eps_curves(cells: Cells) -> pd.DataFrame:
+    """Accuracy against the budget, of every attack that was run with several and nothing else changed.
+
+    Of several runs with one budget the one that leaves least counts, as on the leaderboard. Every curve starts at eps 0 with the
+    clean accuracy of its pipeline, where that was measured.
+
+    Returns:
+        PLACE, defense_sha256, curve (the attack's spec without eps), line (the same for the points of one curve), norm, eps,
+        clips, accuracy, accuracy_low and accuracy_high (95 %), by curve and eps.
+    """
+    clean = {
+        _rest(cell, (*SWEPT, *OF_ATTACKS)): cell for cell in cells if cell["status"] == "ok" and cell["spec"]["kind"] == "clean"
+    }
+    sweeps: dict[str, dict[float, Mapping[str, Any]]] = {}
+    for cell in _measured(cells):
+        eps, curve = cell["spec"].get("eps"), without_eps(cell["spec"]["attack"])
+        if not isinstance(eps, (int, float)) or not eps > 0 or curve == cell["spec"]["attack"]:
+            continue
+        sweep = sweeps.setdefault(json.dumps([curve, _rest(cell, SWEPT)]), {})
+        if eps not in sweep or np.mean(cell["clips"]["correct"]) < np.mean(sweep[eps]["clips"]["correct"]):
+            sweep[eps] = cell
+    rows = []
+    for number, sweep in enumerate(one for one in sweeps.values() if len(one) > 1):
+        some = next(iter(sweep.values()))
+        start = clean.get(_rest(some, (*SWEPT, *OF_ATTACKS)))
+        named = {name: some["spec"][name] for name in ("threat", "norm")} | {"curve": without_eps(some["spec"]["attack"])}
+        named |= {"line": number, "defense_sha256": " ".join(some["spec"].get("defense_sha256", []))}
+        for eps, cell in sorted({**({0.0: start} if start else {}), **sweep}.items()):
+            rows.append(_place(cell) | named | {"eps": eps} | _accuracy(cell))
+    names = ["defense_sha256", "curve", "line", "norm", "eps", "clips", "accuracy", "accuracy_low", "accuracy_high"]
+    return pd.DataFrame(rows, columns=pd.Index([*PLACE, *names]))
+
+
+def without_eps(attack: str) -> str:
+    """An attack's spec but for its eps; the text as it is where it has none, or is no spec."""
+    try:
+        spec = Spec.parse(attack, "attack")
+    except InputError:
+        return attack
+    if "eps" not in dict(spec.values):
+        return attack
+    pairs = [spec.positional] if spec.positional else []
+    pairs += [f"{key}={value}" for key, value in spec.values if key != "eps"]
+    return f"{spec.name}:{','.join(pairs)}" if pairs else spec.name
 
 
 def query_curves(cells: Cells) -> pd.DataFrame:
@@ -103,6 +161,15 @@ def _place(cell: Mapping[str, Any]) -> dict[str, Any]:
     return {name: cell["spec"][name] for name in PLACE[:-1]} | {"cell": cell["cell"]}
 
 
+def _rest(cell: Mapping[str, Any], free: Sequence[str]) -> str:
+    """Everything that a cell's result depends on but for `free`."""
+    kept = {name: value for name, value in cell["spec"].items() if name not in free}
+    made_by = {
+        part: version for part, version in cell["spec"]["versions"].items() if "kind" not in free or part not in WITH_ATTACKS
+    }
+    return json.dumps(kept | {"versions": made_by}, sort_keys=True)
+
+
 def _threat(cell: Mapping[str, Any]) -> str:
     return cell["spec"]["threat"].partition(":")[0]
 
@@ -110,6 +177,10 @@ def _threat(cell: Mapping[str, Any]) -> str:
 def _share(name: str, values: "np.ndarray[Any, Any]", groups: Sequence[str]) -> dict[str, float]:
     low, high = interval(values.tolist(), groups)
     return {"clips": len(values), name: float(values.mean()), f"{name}_low": low, f"{name}_high": high}
+
+
+def _accuracy(cell: Mapping[str, Any]) -> dict[str, float]:
+    return _share("accuracy", np.asarray(cell["clips"]["correct"], dtype=float), cell["clips"]["group"])
 
 
 def _points(solved: "np.ndarray[Any, Any]", last: int) -> list[int]:

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "defenses": {CORE, TRAINING, "defenses"},
     "leaderboard": {CORE, "benchmark.evaluation", "leaderboard"},
 }
-STORE_ONLY = {"benchmark.evaluation.stats", "benchmark.evaluation.store", "benchmark.evaluation.tables"}
+STORE_ONLY = {f"benchmark.evaluation.{name}" for name in ("stats", "store", "tables", "studies.grids", "studies.tables")}
 
 
 def module_of(path: Path) -> str:

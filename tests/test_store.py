@@ -16,10 +16,13 @@ import torch
 from conftest_models import build_net
 from robustvideo.benchmark import InputSpec, Model, evaluate
 from robustvideo.benchmark.core.errors import InputError
-from robustvideo.benchmark.evaluation.checks import cross_flags, own_flags
+from robustvideo.benchmark.evaluation.flags import cross_flags, own_flags
 from robustvideo.benchmark.evaluation.store import Store
 from robustvideo.benchmark.evaluation.tables import CELL_COLUMNS, CLIP_COLUMNS, cells_table
-from robustvideo.leaderboard.board import build, markdown, write
+from robustvideo.leaderboard import files
+from robustvideo.leaderboard.board import build
+from robustvideo.leaderboard.markdown import markdown
+from robustvideo.leaderboard.results import Results
 
 PGD = "pgd:eps=8/255,steps=3"
 
@@ -257,46 +260,55 @@ def test_flags_of_neighbours_come_from_the_stored_files(filled):
     assert pd.isna(table.loc["white-box", "asr"])
 
 
+def listed(store):
+    """The leaderboard's rows, section by section."""
+    return [row for section in build(Results.read([store.folder])).sections for row in section.rows]
+
+
 def test_leaderboard(filled, tmp_path):
-    board = build(filled)
-    assert sorted(board["defense"]) == ["none", "shuffle:h1=none,h2=none,preset=auto,draws=10"]
-    assert board["worst"].is_monotonic_decreasing
+    rows = listed(filled)
+    assert sorted(row.defense for row in rows) == ["none", "shuffle:h1=none,h2=none,preset=auto,draws=10"]
+    assert rows[0].values["worst"].mean >= rows[1].values["worst"].mean
     clips = pd.read_csv(filled.folder / "clips.csv").merge(pd.read_csv(filled.folder / "cells.csv"), on="cell")
     shuffled = clips[(clips["defense"] != "none") & (clips["kind"] == "attack")]
     by_hand = shuffled.groupby("clip")["correct"].min().mean()
-    assert board.set_index("defense")["worst"].drop("none").item() == pytest.approx(by_hand)
-    csv, page = write(board, tmp_path / "out")
-    assert pd.read_csv(csv)["clips"].tolist() == [5, 5]
-    assert page.read_text() == markdown(board) and "full knowledge" in page.read_text()
+    (worst,) = [row.values["worst"].mean for row in rows if row.defense != "none"]
+    assert worst == pytest.approx(by_hand)
+    results = Results.read([filled.folder])
+    files.write(files.files(build(results), results), tmp_path / "out")
+    assert pd.read_csv(tmp_path / "out" / "leaderboard.csv")["clips"].tolist() == [5, 5]
+    page = (tmp_path / "out" / "leaderboard.md").read_text()
+    assert page.startswith(markdown(build(results))) and "full knowledge" in page
 
 
 def test_a_defended_row_without_its_adaptive_number_says_so(filled):
     for path in filled.folder.rglob("cells/??/*.json"):
         if json.loads(path.read_text())["spec"]["threat"].startswith("adaptive"):
             path.unlink()
-    board = build(filled).set_index("defense")
-    assert "no-adaptive:pgd" in board.drop("none")["flags"].item() and "no-adaptive" not in board.loc["none", "flags"]
-    assert pd.isna(board.drop("none")["worst"].item()) and board.index[-1] != "none", "it has no worst case, and stands last"
+    plain, behind = listed(filled)
+    assert plain.defense == "none", "a row without a worst case stands last"
+    assert "no-adaptive:pgd" in behind.flags and not any(flag.startswith("no-adaptive") for flag in plain.flags)
+    assert "worst" not in behind.values and behind.rank is None and plain.rank == (1, 1)
 
 
 def test_rows_of_other_clips_and_lesser_attacks_are_kept_apart(filled, net, clips, labels):
     evaluate(net, (clips[:3], labels[:3]), PGD, store=filled.folder)
-    assert len(build(filled)) == 3 and markdown(build(filled)).count("## tensors") == 2
+    assert len(listed(filled)) == 3 and markdown(build(Results.read([filled.folder]))).count("## tensors") == 2
     other = build_net(seed=8)
     evaluate(other, (clips, labels), "pgd:eps=1/255,steps=1", store=filled.folder)
-    undefended = build(filled).query("defense == 'none' and clips == 5")
-    assert undefended["flags"].str.contains("missing:pgd").sum() == 2, "each lacks the attack of the other"
+    undefended = [row for row in listed(filled) if row.defense == "none" and row.clips == 5]
+    assert sum("missing:pgd" in row.flags for row in undefended) == 2, "each lacks the attack of the other"
 
 
 def test_stores_with_nothing_to_show(filled, net, clips, labels, tmp_path, monkeypatch):
     for path in filled.folder.rglob("cells/??/*.json"):
         cell = json.loads(path.read_text())
         path.write_text(json.dumps(cell | {"status": "error", "error": "x", "clips": {}, "evidence": {}}))
-    assert build(filled)["worst"].isna().all()
+    assert all("worst" not in row.values and row.values["clean"].failed == "x" for row in listed(filled))
     for path in filled.folder.rglob("cells/??/*.json"):
         path.unlink()
     with pytest.raises(InputError, match="holds no cells"):
-        build(filled)
+        listed(filled)
 
 
 def test_hostile_names_stay_in_their_cell(filled):
@@ -304,12 +316,12 @@ def test_hostile_names_stay_in_their_cell(filled):
     cell = json.loads(path.read_text())
     cell["spec"]["model"] = "a|b<script>\nc`d"
     path.write_text(json.dumps(cell))
-    lines = markdown(build(filled)).splitlines()
+    lines = markdown(build(Results.read([filled.folder]))).splitlines()
     row = next(line for line in lines if "script" in line)
     assert "a\\|b&lt;script&gt; c\\`d" in row
-    assert row.replace("\\|", "").count("|") == next(line for line in lines if line.startswith("| model")).count("|")
+    assert row.replace("\\|", "").count("|") == next(line for line in lines if line.startswith("| rank")).count("|")
 
 
 def test_no_store(tmp_path):
     with pytest.raises(InputError, match="holds no cells"):
-        build(Store(Path(tmp_path)))
+        Results.read([Path(tmp_path)])

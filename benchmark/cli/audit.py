@@ -36,8 +36,8 @@ def _print(fired: list[dict[Any, Any]], open: list[dict[Any, Any]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from ..core.short_names import short_names
     from .card_view import wide_console
-    from .short_names import short_names
 
     console = wide_console()
     if fired:

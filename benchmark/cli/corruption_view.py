@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from ...leaderboard.corruption_metrics import corruption_metrics
-from .short_names import short_names
+from ..core.short_names import short_names
 
 
 def corrupted(table: pd.DataFrame) -> list[Table]:

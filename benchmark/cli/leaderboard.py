@@ -8,35 +8,82 @@ import typer
 
 
 def leaderboard(
-    store: Annotated[Path, typer.Argument(help="Folder of results, as vbench run --store wrote it.")],
+    stores: Annotated[list[Path], typer.Argument(metavar="STORE", help="Folders of results, as vbench run --store wrote them.")],
     out: Annotated[
-        Path | None, typer.Option(help="Where leaderboard.md and leaderboard.csv go; by default into the store.")
+        Path | None, typer.Option(help="Where the files go, or lie with --check; by default in the first store.")
     ] = None,
+    track: Annotated[str | None, typer.Option(help="Only what a track asks for: its name, or a file that declares one.")] = None,
     baseline: Annotated[
         str | None, typer.Option(help="Model that mCE divides by, undefended and in the store; without one there is no mCE.")
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; compare what lies in --out with what the stores make.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not name the written files.")] = False,
 ) -> None:
-    """Write a markdown and a CSV leaderboard of a store, sorted by the per-clip worst case, and print the markdown.
+    """Make a leaderboard of stores, sorted by the per-clip worst case, in every format, and print the markdown.
+
+    Written are leaderboard.md, .csv, .tex and .html (one page, no network needed), leaderboard_long.csv (one row per number) and
+    pictures/. Where the stores have such cells, also: success against queries (queries.csv), accuracy by the one attacked frame
+    (frames.csv), transfer between models (transfer.csv) and corruption metrics (corruption_models.csv and more). The
+    same stores make the same files. In CSV, a text that a spreadsheet would compute has an apostrophe before it.
 
     Rows carry what vbench audit finds of their cells, but for its warnings. A defence that declares no gradient is listed only
     with a black-box attack beside it; otherwise a line says what to run.
 
-    Where the store has such cells, also: success against queries (queries.csv, .png), accuracy by the one attacked frame
-    (frames.csv, .png), transfer between models (transfer.csv) and corruption metrics (corruption_models.csv and more).
+    --check fails where a file is missing, differs or is left over from an earlier leaderboard, so that tables that were edited by
+    hand, or not rebuilt, do not get into a repository. Of pictures it only asks whether they are there: their bytes change with
+    fonts and with the version of the plotting library.
 
-    Example: vbench leaderboard vbench-store
+    Exit codes: 0 written, or equal; 1 with --check, a difference; 2 bad input.
+
+    Examples: vbench leaderboard vbench-store; vbench leaderboard one two --out board; vbench leaderboard one two --out board
+    --check
     """
-    from ...leaderboard import admission, board, corruption_files, curve_files
-    from ..evaluation.store import Store
+    from ...leaderboard import files
 
-    ranked, curves = board.build(Store(store)), curve_files.tables(Store(store))
-    corrupted = corruption_files.tables(Store(store), baseline)
-    left_out = admission.not_listed(Store(store))
-    more = admission.footnote(left_out) + curve_files.markdown(curves) + corruption_files.markdown(corrupted, baseline)
-    print(board.markdown(ranked) + more, end="")
-    folder = out or store
-    written = board.write(ranked, folder, more) + curve_files.write(curves, folder) + corruption_files.write(corrupted, folder)
-    for one in left_out:
+    folder = out or stores[0]
+    made, refused = _made(stores, track, baseline, quiet)
+    if check:
+        _compare(files.differences(made, folder), folder, len(made))
+        return
+    written = files.write(made, folder)
+    print(written[0].read_text(encoding="utf-8"), end="")
+    for one in refused:
         print(one, file=sys.stderr)
-    for path in written:
-        print(path, file=sys.stderr)
+    if not quiet:
+        for path in written:
+            print(path, file=sys.stderr)
+    for name in files.left_over(made, folder):
+        print(f"{folder / name} is left over from an earlier leaderboard; delete it", file=sys.stderr)
+
+
+def _made(
+    stores: list[Path], track: str | None, baseline: str | None, quiet: bool
+) -> tuple[dict[str, str | bytes], tuple[str, ...]]:
+    """The files, and a line for each row that is not listed."""
+    from ...leaderboard.board import build
+    from ...leaderboard.files import files
+    from ...leaderboard.pictures import pictures
+    from ...leaderboard.results import Results
+    from ...leaderboard.tracks import Track
+    from .progress import steps
+
+    with steps("making the leaderboard", show=not quiet) as at:
+        asked = Track.read(track) if track is not None else None
+        results = Results.read(stores)
+        at(1, 4)
+        board = build(results, asked, baseline)
+        at(2, 4)
+        drawn = pictures(results, board)
+        at(3, 4)
+        return files(board, results, drawn, baseline), board.refused
+
+
+def _compare(found: list[str], folder: Path, count: int) -> None:
+    if not found:
+        print(f"{folder}: all {count} files are as the stores make them")
+        return
+    for one in found:
+        print(one)
+    raise typer.Exit(1)

@@ -5,7 +5,7 @@ import sys
 import typer
 
 from ..core.errors import InputError
-from . import audit, certify, corrupt, data, leaderboard, listing, look, paper, run, train, weights, zoo
+from . import audit, certify, check, corrupt, data, leaderboard, listing, look, paper, run, submission, train, weights, zoo
 
 app = typer.Typer(
     help="vbench: robustness of video action-recognition models against attacks and corruptions, with and without defences.",
@@ -25,6 +25,10 @@ VERBS = (
     zoo.zoo,
     paper.paper,
     leaderboard.leaderboard,
+    submission.submission,
+    check.baseline,
+    check.check,
+    check.diff,
     audit.audit,
     certify.certify,
 )

@@ -11,14 +11,12 @@ import typer
 from ..core.specs import split_list
 from ..evaluation.request import Request
 from ..models.published import prefetch, resolve_model
+from .follow import follow
 from .options import with_options
 
 if TYPE_CHECKING:
     from ..evaluation.bench import Bench
     from ..evaluation.grid import Grid
-    from ..evaluation.run import Done
-    from ..evaluation.store import Reuse, Store
-    from .progress import RunProgress
 
 
 @with_options(Request)
@@ -75,7 +73,7 @@ def run(
         _tell_missing(grid_cells, bench, quiet)  # first, so that a wrong root does not cost a download
         for component in (*models, *(resolve_model(threat.source) for threat in grid_cells.threats if threat.source)):
             prefetch(component, data.entry.name)  # before the run's own progress bar
-        done = _follow(grid_cells, bench, store, reuse, RunProgress(bar=not (quiet or no_progress), lines=not quiet))
+        done = follow(grid_cells.cells(), bench, store, RunProgress(bar=not (quiet or no_progress), lines=not quiet), reuse)
     print_rows(cells_table([cell.result for cell in done if cell.result]), json)
     if not quiet:
         reused = sum(cell.reused for cell in done)
@@ -93,25 +91,3 @@ def _tell_missing(grid: "Grid", bench: "Bench", quiet: bool) -> None:
     if gone and not quiet:
         found = f"{len(records) - len(gone):,} found of {len(records):,} listed"
         print(f"{grid.dataset.entry.name} {grid.split}: {found}; missing ones fail, the first: {gone[0].path}", file=sys.stderr)
-
-
-def _follow(grid: "Grid", bench: "Bench", store: "Store", reuse: "Reuse", progress: "RunProgress") -> "list[Done]":
-    """Runs the grid under a progress bar; whatever ends it, the tables are made of what is stored."""
-    from ..evaluation.run import run_grid
-    from ..evaluation.tables import write_tables
-
-    done: list[Done] = []
-    names = [str(cell) for cell in grid.cells()]
-    try:
-        with progress:
-            bench.tick = progress.tick
-            for cell in run_grid(grid, bench, store, reuse, lambda work: progress.plan(work, names)):
-                done.append(cell)
-                progress.finish(cell)
-    except KeyboardInterrupt:
-        print(f"vbench: interrupted; {len(done)} of {len(names)} cells are stored, the same command goes on", file=sys.stderr)
-        raise
-    finally:
-        if any(cell.result for cell in done):
-            write_tables(store)
-    return done

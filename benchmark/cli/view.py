@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ..core.short_names import short_names
 from .corruption_view import corrupted
-from .short_names import short_names
 
 
 def print_rows(table: pd.DataFrame, json: bool) -> None:

@@ -10,11 +10,9 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
-from .params import param
+from .params import SEVERITIES, param
 from .rng import ClipRandom
 from .storage import STORAGES, stored
-
-SEVERITIES = range(1, 6)
 
 SIZES = {"tiny-64": 64}
 """Canonical sizes of tables that were made for another than 224 pixels."""

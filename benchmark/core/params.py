@@ -13,6 +13,9 @@ REQUIRED = object()
 PIXEL = "fraction of the pixel range"
 """Unit of parameters that live in pixel space and are written as a fraction of 255, such as `eps=8/255`."""
 
+SEVERITIES = range(1, 6)
+"""Of every corruption, the mildest first."""
+
 _FRACTION = re.compile(r"^\s*([-+]?[\d.]+)\s*/\s*([\d.]+)\s*$")
 
 

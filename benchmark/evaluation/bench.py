@@ -40,12 +40,14 @@ class Bench:
         device: Where models run.
         batch_size: Clips per batch; results do not depend on it.
         tick: Called with the number of forward passes' worth of work that was just done, for progress.
+        stopped: Asked after every batch: whether to keep what was measured and end.
         footage: Gives the clips.
     """
 
     device: torch.device = torch.device("cpu")
     batch_size: int = 32
     tick: Callable[[int], None] = lambda work: None
+    stopped: Callable[[], bool] = lambda: False
     footage: Footage = field(init=False)
     _live: dict[str, Any] = field(default_factory=dict)
     _crafted: dict[str, Crafted] = field(default_factory=dict)

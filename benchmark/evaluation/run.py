@@ -2,20 +2,23 @@
 
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from ..core.attack import Attack
 from ..core.errors import InputError
+from ..core.interfaces import Batch
 from .bench import Bench
 from .cell import Cell
 from .checks import Sample, attack_evidence
 from .corruptions import described
 from .cost import estimate
 from .crafting import craft, fit
+from .engine.partial import Partial
 from .grid import Grid
 from .measure import Measured, flips, judge
 from .probes import Watched
@@ -39,14 +42,18 @@ class Done(NamedTuple):
 
 
 def run_grid(
-    grid: Grid, bench: Bench, store: Store, reuse: Reuse = "missing", plan: Callable[[list[int]], None] = lambda work: None
+    grid: Grid | Sequence[Cell],
+    bench: Bench,
+    store: Store,
+    reuse: Reuse = "missing",
+    plan: Callable[[list[int]], None] = lambda work: None,
 ) -> Iterator[Done]:
     """Runs the cells of a grid in order and yields each as soon as it is stored.
 
     Models and data are looked at first, so that bad input ends the run before anything is computed.
 
     Args:
-        grid: What to measure.
+        grid: What to measure; its cells, or any others.
         bench: Device and batch size; keeps the live objects.
         store: Where results go, and come from.
         reuse: Which stored cells are taken: see `store.Reuse`.
@@ -56,7 +63,7 @@ def run_grid(
         InputError: Bad input that concerns the whole run, or a store that cannot be written.
     """
     store.writable()
-    cells = grid.cells()
+    cells = grid.cells() if isinstance(grid, Grid) else list(grid)
     for cell in cells:
         bench.check(cell)
     stored = [_stored(store, bench.hash(cell), reuse) for cell in cells]
@@ -66,9 +73,20 @@ def run_grid(
         if found or idle:
             yield Done(cell, found, found is not None)
         else:
-            result = run_cell(cell, bench)
+            keep = store.partial(bench.hash(cell))
+            result = run_cell(cell, bench, keep)
             store.put(result)
+            keep.unlink(missing_ok=True)
             yield Done(cell, result, False)
+
+
+def quarantined(cell: Cell, bench: Bench, deaths: int) -> dict[str, Any]:
+    """The row of a cell that is not tried again, because workers died over it."""
+    result = {"schema": SCHEMA, "cell": bench.hash(cell), "spec": bench.spec(cell), "status": "error", "reports": []}
+    result |= {"error": f"{deaths} workers died over this cell; it is not tried again in this run", "clips": {}, "evidence": {}}
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    made = provenance(bench.device) | {"started": started, "wall_s": 0.0, "batch_size": bench.batch_size}
+    return result | {"provenance": made | {"threads": torch.get_num_threads()}}
 
 
 def _stored(store: Store, cell: str, reuse: Reuse) -> dict[str, Any] | None:
@@ -76,8 +94,13 @@ def _stored(store: Store, cell: str, reuse: Reuse) -> dict[str, Any] | None:
     return found if found and (found["status"] == "ok" or reuse != "missing") else None
 
 
-def run_cell(cell: Cell, bench: Bench) -> dict[str, Any]:
+def run_cell(cell: Cell, bench: Bench, keep: Path | None = None) -> dict[str, Any]:
     """Measures a cell. Never raises but for an interrupt: an error becomes a result with status `error`.
+
+    Args:
+        cell: What to measure.
+        bench: The live objects.
+        keep: File of what was measured so far, which an interrupted cell is gone on with; None: nothing is kept.
 
     Returns:
         The content of the cell's file: schema, cell (its hash), spec, status, error, reports
@@ -93,7 +116,7 @@ def run_cell(cell: Cell, bench: Bench) -> dict[str, Any]:
     if cell.defense:
         result["declared"] = _declared(bench.pipeline(cell))
     try:
-        result |= _measure(cell, bench)
+        result |= _measure(cell, bench, Partial(keep, bench.batch_size))
     except Exception as error:  # a failing cell is a row, and the run goes on
         known = isinstance(error, InputError)
         reason = str(error) if known else f"{type(error).__name__}: {error}"
@@ -106,6 +129,21 @@ def run_cell(cell: Cell, bench: Bench) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
     }
     return result
+
+
+def _measure_batch(
+    cell: Cell, bench: Bench, attack: Attack | None, number: int, batch: Batch, measured: Measured, sample: Sample
+) -> None:
+    clips, labels = bench.clips(batch)
+    pipeline = bench.pipeline(cell)
+    if attack is None:
+        measured.add(batch, judge(cell, bench, pipeline, batch, clips, labels), None)
+        return
+    watched = attack if sample.full or not cell.crafted_on_judged else Watched(attack, labels)
+    made = bench.crafted_once(cell, number, lambda: craft(cell, bench, watched, batch, clips, labels, cell.full))
+    judged = judge(cell, bench, pipeline, batch, made.clips, labels)
+    measured.add(batch, judged, made)
+    sample.add(batch, judged, watched.margins if isinstance(watched, Watched) else ())
 
 
 def _declared(pipeline: Pipeline) -> dict[str, Any]:
@@ -131,25 +169,18 @@ def _on_its_card(cell: Cell, bench: Bench) -> float | None:
     return card.get(f"{cell.split.replace('-', '_')}_accuracy")
 
 
-def _measure(cell: Cell, bench: Bench) -> dict[str, Any]:
-    measured, pipeline, sample, scene = Measured(), bench.pipeline(cell), Sample(), bench.scene(cell)
+def _measure(cell: Cell, bench: Bench, partial: Partial) -> dict[str, Any]:
+    measured, sample, scene = Measured(), Sample(), bench.scene(cell)
+    done = partial.load(measured, sample)
     attack, fitting = fit(cell, bench) if cell.attack else (None, {})
     for number, batch in enumerate(bench.footage.batches(scene)):
-        clips, labels = bench.clips(batch)
-        if attack is None:
-            measured.add(batch, judge(cell, bench, pipeline, batch, clips, labels), None)
+        if number < done:
+            partial.seen(batch, measured, sample)
             continue
-        watched = attack if sample.full or not cell.crafted_on_judged else Watched(attack, labels)
-        made = bench.crafted_once(
-            cell,
-            number,
-            lambda batch=batch, clips=clips, labels=labels, attack=watched: craft(
-                cell, bench, attack, batch, clips, labels, cell.full
-            ),
-        )
-        judged = judge(cell, bench, pipeline, batch, made.clips, labels)
-        measured.add(batch, judged, made)
-        sample.add(batch, judged, watched.margins if isinstance(watched, Watched) else ())
+        _measure_batch(cell, bench, attack, number, batch, measured, sample)
+        partial.save(number + 1, measured, sample, now=bench.stopped())
+        if bench.stopped():
+            raise KeyboardInterrupt
     evidence = _evidence(cell, bench, sample, attack) if measured.records else {}
     if fitting:
         evidence["fit"] = fitting

@@ -1,16 +1,19 @@
 """Intervals of an accuracy."""
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
-from scipy import stats
+from numpy.typing import NDArray
+from scipy import special
 
 
 def wilson(mean: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson score interval of a proportion `mean` of `n` independent clips (Wilson 1927), in [0, 1]; NaN where n = 0."""
     if n == 0:
         return float("nan"), float("nan")
-    z = float(stats.norm.ppf(0.5 + confidence / 2))
+    z = float(special.ndtri(0.5 + confidence / 2))
     centre = (mean + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * np.sqrt(mean * (1 - mean) / n + z * z / (4 * n * n))
     return max(0.0, float(centre - half)), min(1.0, float(centre + half))
@@ -28,15 +31,21 @@ def interval(correct: Sequence[float], groups: Sequence[str], confidence: float 
         groups: Source video per clip.
         confidence: Coverage that is aimed at.
     """
-    values, names = np.asarray(correct, dtype=float), np.asarray(groups)
+    values = np.asarray(correct, dtype=float)
     if len(values) == 0:
         return wilson(0.0, 0)
-    mean, kinds = float(values.mean()), np.unique(names)
-    if len(kinds) == len(values):
+    mean, (which, count) = float(values.mean()), _numbered(tuple(groups))
+    if count == len(values):
         return wilson(mean, len(values), confidence)
-    sums = np.array([(values[names == kind] - mean).sum() for kind in kinds])
-    count = len(kinds)
+    sums = np.bincount(which, values - mean, count)
     if count == 1 or np.allclose(sums, 0):
         return wilson(mean, count, confidence)
-    half = stats.t.ppf(0.5 + confidence / 2, count - 1) * np.sqrt(count / (count - 1) * (sums**2).sum()) / len(values)
+    half = special.stdtrit(count - 1, 0.5 + confidence / 2) * np.sqrt(count / (count - 1) * (sums**2).sum()) / len(values)
     return max(0.0, float(mean - half)), min(1.0, float(mean + half))
+
+
+@lru_cache(maxsize=16)
+def _numbered(groups: tuple[str, ...]) -> tuple[NDArray[Any], int]:
+    """The number of each clip's group, and how many there are; most cells of a store have the same."""
+    kinds, which = np.unique(np.asarray(groups), return_inverse=True)
+    return which, len(kinds)

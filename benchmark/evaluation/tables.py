@@ -1,6 +1,7 @@
 """The tidy tables, made from stored cells: `cells.csv`, one row per cell, and `clips.csv`, one row per cell and clip."""
 
 from collections.abc import Iterable, Mapping
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pandas as pd
 
 from ..core.errors import InputError
 from ..core.files import write_atomically
-from .checks import cross_flags, own_flags
+from .flags import cross_flags, own_flags
 from .stats import interval
 from .store import Store
 
@@ -76,9 +77,10 @@ def cells_table(cells: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     stored = list(cells)
     rows = [_row(cell) for cell in stored]
     by_place = {_place(cell["spec"]): number for number, cell in enumerate(stored) if cell["status"] == "ok"}
+    right: dict[int, dict[str, float]] = {}
     for row, cell in zip(rows, stored, strict=True):
         if cell["status"] == "ok" and cell["spec"]["kind"] == "attack":
-            _compare(row, cell, stored, rows, by_place)
+            _compare(row, cell, stored, rows, by_place, right)
     return pd.DataFrame(sorted(rows, key=_reading_order), columns=pd.Index(CELL_COLUMNS))
 
 
@@ -173,8 +175,9 @@ def _compare(
     stored: list[Mapping[str, Any]],
     rows: list[dict[str, Any]],
     by_place: Mapping[tuple[Any, ...], int],
+    right: dict[int, dict[str, float]],
 ) -> None:
-    """Fills attack success rate and the flags that need neighbouring cells."""
+    """Fills attack success rate and the flags that need neighbouring cells; `right` keeps what was found of clean ones."""
     clean = by_place.get(_place(cell["spec"], kind="clean"))
     rivals = [clean, *(by_place.get(_place(cell["spec"], threat=threat)) for threat in ("oblivious", "grey-box"))]
     without, oblivious, grey_box = (None if number is None else rows[number]["top1"] for number in rivals)
@@ -182,9 +185,10 @@ def _compare(
     row["flags"] = " ".join([*row["flags"].split(), *flags])
     if clean is not None:
         # What the attack took of the clips that the same pipeline gets right without it, in most passes.
-        right = {one: share for one, share in _shares(stored[clean]) if share > 0.5}
-        kept = sum(share for one, share in _shares(cell) if one in right)
-        row["asr"] = max(0.0, 1 - kept / sum(right.values())) if right else None
+        if clean not in right:
+            right[clean] = {one: share for one, share in _shares(stored[clean]) if share > 0.5}
+        kept = sum(compress(cell["clips"]["correct"], map(right[clean].__contains__, cell["clips"]["id"])))
+        row["asr"] = max(0.0, 1 - kept / sum(right[clean].values())) if right[clean] else None
 
 
 def _shares(cell: Mapping[str, Any]) -> list[tuple[str, float]]:

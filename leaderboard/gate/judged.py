@@ -11,7 +11,7 @@ VERDICTS: dict[Verdict, str] = {
     "MISSING": "the baseline has the cell, the store has not",
     "REGRESSED": "the drop is significant over the whole grid (adjusted p < 0.05) and larger than its tier allows",
     "INCOMPARABLE": "another protocol, component version, list of clips or number type",
-    "INCONCLUSIVE": "a drop that the tier forbids could not have been seen with so few clips",
+    "INCONCLUSIVE": "a drop that its tier must be able to see could not have become significant with so few clips",
     "SUSPECT": "the drop is larger than its tier allows, and not significant",
     "IMPROVED": "the gain is significant over the whole grid",
     "PASS": "none of these",
@@ -72,6 +72,9 @@ class Judged:
         acknowledged: Who accepted it, where somebody did; then it does not fail the check.
         line: Line of the baseline file that it stands in.
         hash: Of the cell in the baseline.
+        must_see: Size of a drop that has to be detectable for a PASS, in [0, 1].
+        low: Lower end of the 95 % interval of the drop, cluster-robust by source video; NaN where nothing was compared.
+        high: Upper end.
     """
 
     name: str
@@ -96,6 +99,9 @@ class Judged:
     acknowledged: Acknowledgement | None = None
     line: int = 1
     hash: str = ""
+    must_see: float = 0.0
+    low: float = float("nan")
+    high: float = float("nan")
 
     @property
     def drop(self) -> float:

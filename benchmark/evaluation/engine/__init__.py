@@ -1,0 +1,1 @@
+"""How cells are shared out: planned, claimed, worked on by many processes, and never lost."""

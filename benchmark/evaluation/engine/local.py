@@ -1,0 +1,114 @@
+"""One process per slot of this machine: a GPU each, or several on a CPU. The driver computes nothing and owns nothing."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ...core.errors import InputError
+from ..run import Done
+from ..store import Store
+from .plan import Plan, Planned
+from .worker import unfinished
+
+RESTARTS = 3
+"""How often a slot's worker is started again after it died without a word: more deaths than that are no accident."""
+
+PAUSE = 0.1
+"""Seconds between looks at the workers."""
+
+REPORT = 2000
+"""Characters of a worker's last words that are passed on."""
+
+
+class Slot(NamedTuple):
+    """Where a worker runs.
+
+    Attributes:
+        device: `cpu`, `cuda:1`.
+        threads: Threads of its computations.
+    """
+
+    device: str
+    threads: int
+
+
+class Local:
+    """Worker processes, which are ended with the context.
+
+    Args:
+        plan: What to do; it lies in the store's queue already.
+        store: The store.
+        slots: One worker each.
+    """
+
+    def __init__(self, plan: Plan, store: Store, slots: Sequence[Slot]) -> None:
+        self.plan, self.store, self.slots = plan, store, slots
+        self._running: dict[int, subprocess.Popen[bytes]] = {}
+        self._deaths = [0] * len(slots)
+        self._log = store.folder / "log"
+
+    def __enter__(self) -> "Local":
+        self._log.mkdir(parents=True, exist_ok=True)
+        for number in range(len(self.slots)):
+            self._start(number)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Asks the workers to finish their batch and waits for them; Ctrl-C reaches them by itself."""
+        for process in self._running.values():
+            if process.poll() is None:
+                process.terminate()
+        for process in self._running.values():
+            process.wait()
+
+    def results(self) -> Iterator[Done]:
+        """The cells in the order in which they are finished.
+
+        Raises:
+            InputError: The workers end without having done their work.
+        """
+        waiting = {one.index: one for bundle in self.plan.bundles() for one in bundle}
+        since = self.plan.path(self.store).stat().st_mtime
+        while waiting:
+            found = [one for one in waiting.values() if not unfinished(one, self.plan, self.store, since)]
+            for one in found:
+                del waiting[one.index]
+                yield Done(self.plan.cell(one), self.store.get(one.hash), False)
+            if not found:
+                self._look_after(list(waiting.values()))
+                time.sleep(PAUSE)
+
+    def _look_after(self, waiting: Sequence[Planned]) -> None:
+        """Starts workers again that were killed; one that ended by itself had nothing to do, or has said why."""
+        for number, process in list(self._running.items()):
+            code = process.poll()
+            if code is None:
+                continue
+            del self._running[number]
+            if code < 0 and self._deaths[number] < RESTARTS:
+                self._deaths[number] += 1
+                self._start(number)
+            elif code == 2:
+                raise InputError("executor", f"a worker ended: {self._words(number)}")
+        if not self._running:
+            names = ", ".join(one.name for one in waiting[:3])
+            raise InputError("executor", f"all workers ended, and {len(waiting)} cells are open ({names}): {self._words(0)}")
+
+    def _start(self, number: int) -> None:
+        slot = self.slots[number]
+        command = [sys.executable, "-m", "robustvideo.benchmark.cli.main", "worker", "--store", str(self.store.folder)]
+        command += ["--plan", self.plan.id, "--device", slot.device, "--parent", str(os.getpid()), "--quiet"]
+        environment = os.environ | {"OMP_NUM_THREADS": str(slot.threads), "VBENCH_NO_PROGRESS": "1"}
+        with self._words_of(number).open("wb") as log:
+            self._running[number] = subprocess.Popen(command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+    def _words_of(self, number: int) -> Path:
+        return self._log / f"{self.plan.id}-{number}.log"
+
+    def _words(self, number: int) -> str:
+        text = self._words_of(number).read_text(encoding="utf-8", errors="replace")[-REPORT:]
+        return " ".join(text.split()[-60:]) or "it said nothing"

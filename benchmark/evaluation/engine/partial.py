@@ -1,0 +1,57 @@
+"""What a long cell has measured so far, kept in the store batch by batch: a kill costs seconds, not hours."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from ...core.files import write_atomically
+from ...core.interfaces import Batch
+from ..checks import Sample
+from ..measure import Measured
+
+EVERY = 5.0
+"""Seconds between two writes: cells that are shorter leave nothing."""
+
+
+class Partial:
+    """The kept state of one cell.
+
+    Args:
+        path: Its file; None: nothing is kept.
+        batch_size: Clips per batch; a state with another one is not gone on with.
+    """
+
+    def __init__(self, path: Path | None, batch_size: int) -> None:
+        self._path, self._batch_size = path, batch_size
+        self._written = time.monotonic()
+
+    def load(self, measured: Measured, sample: Sample) -> int:
+        """Fills in what an earlier worker measured, and returns how many batches that were."""
+        state = self._read()
+        if not state:
+            return 0
+        measured.vectors, measured.notes, measured.evidence = state["vectors"], state["notes"], state["evidence"]
+        sample.restore(state["sample"])
+        return state["batches"]
+
+    def seen(self, batch: Batch, measured: Measured, sample: Sample) -> None:
+        """Takes in the clips of a batch that was measured before, for which the numbers are there."""
+        measured.records += batch.records
+        sample.see(batch)
+
+    def save(self, batches: int, measured: Measured, sample: Sample, now: bool = False) -> None:
+        """Writes the state after so many batches, if the last time is long ago, or `now`."""
+        if self._path is None or not (now or time.monotonic() - self._written >= EVERY):
+            return
+        state: dict[str, Any] = {"batch_size": self._batch_size, "batches": batches, "sample": sample.state()}
+        state |= {"vectors": measured.vectors, "notes": measured.notes, "evidence": measured.evidence}
+        write_atomically(self._path, json.dumps(state, separators=(",", ":")))
+        self._written = time.monotonic()
+
+    def _read(self) -> dict[str, Any] | None:
+        try:
+            state = json.loads(self._path.read_text(encoding="utf-8")) if self._path else None
+        except (OSError, ValueError):
+            return None
+        return state if state and state.get("batch_size") == self._batch_size else None

@@ -1,0 +1,184 @@
+"""What a run has to do, before anything is computed: its cells, those that are stored, and how they are shared out."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ...core.errors import InputError
+from ...core.files import write_atomically
+from ...core.specs import split_list
+from ...data.selection import default_split
+from ..bench import Bench
+from ..cell import Cell
+from ..cost import estimate
+from ..grid import Grid, resolve_chain, resolve_threats
+from ..request import Request
+from ..store import Store
+
+State = Literal["open", "stored", "impossible"]
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One cell of a plan.
+
+    Attributes:
+        index: Its place in `Grid.cells()`.
+        name: For people.
+        hash: Its name in the store; empty where it is impossible.
+        bundle: Cells of one bundle look at the same adversarial or corrupted clips, so one worker does them in turn.
+        work: Estimated forward passes of one clip; 0 where nothing is to be computed.
+        state: `open`, `stored`, or `impossible`.
+        why: Why it is impossible, in one line.
+    """
+
+    index: int
+    name: str
+    hash: str
+    bundle: int
+    work: int
+    state: State
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells of a request.
+
+    Attributes:
+        request: What was asked for.
+        cells: In the order of the grid.
+    """
+
+    request: Request
+    cells: tuple[Planned, ...]
+    _cells: list[Cell] = field(default_factory=list, compare=False, repr=False)
+
+    @property
+    def id(self) -> str:
+        """Names the plan: the same request has the same plan."""
+        text = json.dumps(asdict(self.request), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def bundles(self) -> list[list[Planned]]:
+        """The open cells by bundle: that with most work first, its cells in the order of the grid."""
+        found: dict[int, list[Planned]] = {}
+        for one in self.cells:
+            if one.state == "open":
+                found.setdefault(one.bundle, []).append(one)
+        return sorted(found.values(), key=lambda cells: -sum(one.work for one in cells))
+
+    def cell(self, planned: Planned) -> Cell:
+        """The cell behind an entry."""
+        if not self._cells:
+            self._cells.extend(grid_of(self.request).cells())
+        return self._cells[planned.index]
+
+    def path(self, store: Store) -> Path:
+        """Where it lies in a store for workers to find."""
+        return store.folder / "queue" / f"{self.id}.json"
+
+    def write(self, store: Store) -> Path:
+        """Puts it into the store's queue.
+
+        Raises:
+            InputError: The store cannot be written.
+        """
+        path = self.path(store)
+        content = {"schema": SCHEMA, "request": asdict(self.request), "cells": [asdict(one) for one in self.cells]}
+        try:
+            write_atomically(path, json.dumps(content, indent=1))
+        except OSError as error:
+            raise InputError("store", f"cannot write {path}: {error.strerror or error}") from None
+        return path
+
+    @classmethod
+    def read(cls, path: Path) -> "Plan":
+        """Reads a plan of the queue.
+
+        Raises:
+            InputError: It cannot be read, or was written by another version.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content["schema"] != SCHEMA:
+                raise ValueError(f"its schema is {content['schema']}, not {SCHEMA}")
+            return cls(Request(**content["request"]), tuple(Planned(**one) for one in content["cells"]))
+        except OSError as error:
+            raise InputError("store", f"cannot read {path}: {error.strerror or error}") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError("store", f"{path} is no plan of this version: {error}", "plan it again") from None
+
+
+def grid_of(request: Request) -> Grid:
+    """The grid that a request asks for.
+
+    Raises:
+        InputError: A name or a value is unknown, or the combination is not allowed.
+    """
+    data = request.data()
+    return Grid(
+        dataset=data,
+        split=request.split or default_split(data.create()),
+        models=request.models(),
+        attacks=request.attacks(),
+        defenses=tuple(resolve_chain(text) for text in split_list(request.defense or [])),
+        threats=resolve_threats(split_list(request.threat or [])),
+        limit=request.limit,
+        seed=request.seed,
+        corruptions=request.corruptions(),
+        severities=request.severities(),
+        shifts=request.shifts,
+    )
+
+
+def plan(request: Request, bench: Bench, store: Store) -> Plan:
+    """Looks at models, data and store, and computes nothing.
+
+    Raises:
+        InputError: Bad input that concerns the whole run.
+    """
+    cells = grid_of(request).cells()
+    if not cells:
+        raise InputError("grid", "has no cells", "name a model")
+    groups: dict[str, int] = {}
+    planned = [_look(number, cell, bench, store, request.reuse, groups) for number, cell in enumerate(cells)]
+    return Plan(request, tuple(planned), list(cells))
+
+
+def _look(index: int, cell: Cell, bench: Bench, store: Store, reuse: str, groups: dict[str, int]) -> Planned:
+    bundle = groups.setdefault(_shared(cell), len(groups))
+    try:
+        bench.check(cell)
+        name = bench.hash(cell)
+        state = store.state(name) if reuse != "never" else None
+        if state == "ok" or (state and reuse != "missing"):
+            return Planned(index, str(cell), name, bundle, 0, "stored")
+        return Planned(index, str(cell), name, bundle, estimate(cell, bench), "open")
+    except InputError as error:
+        return Planned(index, str(cell), "", bundle, 0, "impossible", str(error))
+
+
+def _shared(cell: Cell) -> str:
+    """What cells of one bundle have in common."""
+    if cell.corruption:
+        return f"corrupted {cell.corruption} {cell.severity}"
+    on_the_defence = cell.threat is not None and cell.threat.on_the_defence
+    if cell.attack and cell.full and not on_the_defence:
+        return f"adversarial {cell.source or cell.model} {cell.attack}"
+    return f"alone {cell.model} {cell.attack} {cell.defense_text} {cell.threat} {cell.source}"
+
+
+def in_queue(store: Store) -> Sequence[Path]:
+    """The plans that lie in a store, oldest first."""
+    return sorted((store.folder / "queue").glob("*.json"), key=lambda path: path.stat().st_mtime)
+
+
+def described(one: Planned) -> dict[str, Any]:
+    """The row of a table."""
+    return asdict(one)

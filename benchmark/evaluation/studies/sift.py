@@ -1,0 +1,36 @@
+"""From the cells that a paper's table needs to those that can be run."""
+
+from collections.abc import Sequence
+
+from ...core.errors import InputError
+from ..bench import Bench
+from ..cell import Cell
+from ..threat import Threat
+from .grids import Key, Want
+
+
+def sift(wants: Sequence[Want], bench: Bench) -> tuple[list[Cell], dict[Key, str]]:
+    """The cells, and of those that cannot be run why, by their keys: no checkpoint, a parameter that the clips do not allow.
+
+    Raises:
+        InputError: The data set cannot be read, which concerns them all.
+    """
+    cells, refused = [], {}
+    for want in wants:
+        cell = as_cell(want)
+        bench.records(cell)
+        try:
+            bench.check(cell)
+        except InputError as error:
+            refused[want.key] = str(error)
+        else:
+            cells.append(cell)
+    return cells, refused
+
+
+def as_cell(want: Want) -> Cell:
+    """The engine's cell; attacks run to full strength, for most are handed on to a defence."""
+    threat = None if want.threat == "none" else Threat.parse(want.threat)
+    place = want.dataset, want.split, want.limit, want.model
+    made_by = {"attack": want.attack, "defense": want.defense, "threat": threat, "seed": want.seed}
+    return Cell(*place, **made_by, corruption=want.corruption, severity=want.severity)

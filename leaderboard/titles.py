@@ -1,0 +1,59 @@
+"""Names of what a leaderboard shows, as short as they can be."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from ..benchmark.core.errors import InputError
+from ..benchmark.core.registry import resolve
+from ..benchmark.core.specs import split_chain
+
+
+@cache
+def short(kind: str, text: str) -> str:
+    """A spec without its defaults; the text itself where it is a file, or nothing that is registered here."""
+    if text == "none" or ".py:" in text:
+        return text
+    try:
+        links = split_chain(text) if kind == "defense" else [text]
+        return "+".join(resolve(kind, link).short for link in links)
+    except InputError:
+        return text
+
+
+@cache
+def canonical(kind: str, text: str) -> str:
+    """A spec with every default; the text itself where it is a file, or nothing that is registered here."""
+    if text == "none" or ".py:" in text:
+        return text.strip()
+    try:
+        links = split_chain(text) if kind == "defense" else [text]
+        return "+".join(resolve(kind, link).text for link in links)
+    except InputError:
+        return text.strip()
+
+
+def attack_title(attack: str, knowledge: str) -> str:
+    """An attack and what its attacker knows."""
+    kind, _, source = knowledge.partition(":")
+    said = f"transfer from {short('model', source)}" if kind == "transfer" and source else knowledge
+    return f"{short('attack', attack)} ({said})"
+
+
+def distinct(rows: Sequence[Mapping[str, Any]], kind: str) -> list[str]:
+    """The names of the rows' models, or defences; those of other weights under the same name get the start of their sha256.
+
+    Args:
+        rows: Each with `model`, `weights_sha256`, `defense` and `defense_sha256`.
+        kind: `model` or `defense`.
+    """
+    weights = {"model": "weights_sha256", "defense": "defense_sha256"}[kind]
+    names = [short(kind, str(row[kind])) for row in rows]
+    alike: dict[str, set[str]] = {}
+    for name, row in zip(names, rows, strict=True):
+        alike.setdefault(name, set()).add(str(row[weights]))
+    made = []
+    for name, row in zip(names, rows, strict=True):
+        several = len(alike[name]) > 1
+        made.append(f"{name} @{str(row[weights])[:8]}" if several and row[weights] else name)
+    return made

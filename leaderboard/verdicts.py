@@ -1,0 +1,293 @@
+"""Whether measured cells bear a paper's claim out."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+from .papers import Claim, Rule, pattern
+from .step_line import SLOPE, Step, fit_line
+
+Verdict = Literal[
+    "holds", "holds only against an oblivious attacker", "does not hold", "undecided", "cannot be tested here", "not measured"
+]
+
+Outcome = Literal["above", "below", "open", "ceiling", "floor", "missing"]
+"""Of a comparison: the interval lies in the claim, outside, neither; both cells are full, both are empty; one is missing."""
+
+INFORMED = ("white-box", "adaptive")
+BASE = ("", "none")
+"""Threats without an attacker: they count whatever the attacker knows."""
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A cell of a table, as it was measured.
+
+    Attributes:
+        label: `row @ column`.
+        mean: Share of right clips in [0, 1]; NaN where it was not measured.
+        low: Lower end of the 95 % interval.
+        high: Upper end.
+        clips: How many clips.
+        threat: What the attacker knew; empty without one.
+        reason: Why there is no number.
+        cells: Hashes of the cells behind it.
+        by_clip: Share of right passes by clip; empty where it was not measured.
+        groups: The source video by clip.
+        margins: Score of the true class less the best other one, by clip.
+        place: What two cells share that were measured on the same clips.
+        counterpart: Whether the paper has no such number: its attacker did not know the defence, this one does.
+    """
+
+    label: str
+    mean: float = float("nan")
+    low: float = float("nan")
+    high: float = float("nan")
+    clips: int = 0
+    threat: str = ""
+    reason: str = ""
+    cells: tuple[str, ...] = ()
+    by_clip: dict[str, float] = field(default_factory=dict, repr=False)
+    groups: dict[str, str] = field(default_factory=dict, repr=False)
+    margins: dict[str, float] = field(default_factory=dict, repr=False)
+    place: str = ""
+    counterpart: bool = False
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Two cells, or one and a level, compared clip by clip.
+
+    Attributes:
+        left: Label of the left cell.
+        right: Label of the right cell, or the level.
+        threat: Kind of the left cell's attacker.
+        difference: Left less right, in [-1, 1].
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        clips: How many clips both have.
+        outcome: What it says.
+        reason: Why there is none.
+        cells: Hashes of the cells behind it.
+        unit: `points` of accuracy for differences of shares; empty for others.
+    """
+
+    left: str
+    right: str
+    threat: str
+    difference: float = float("nan")
+    low: float = float("nan")
+    high: float = float("nan")
+    clips: int = 0
+    outcome: Outcome = "missing"
+    reason: str = ""
+    cells: tuple[str, ...] = ()
+    unit: str = "points"
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A claim with its verdict.
+
+    Attributes:
+        claim: The claim.
+        verdict: What it comes to.
+        why: One sentence.
+        compared: The evidence.
+    """
+
+    claim: Claim
+    verdict: Verdict
+    why: str
+    compared: tuple[Compared, ...]
+
+
+def difference(left: Spot, right: Spot | float, confidence: float = 0.95) -> tuple[float, float, float, int]:
+    """Mean difference of two cells over their common clips, with its interval and the number of clips.
+
+    The interval is the one for paired proportions of Agresti and Min 2005 (two made-up clips, so that it keeps a width where no
+    clip differs), with the variance taken over source videos and the t distribution, because clips of one video are not
+    independent.
+    """
+    common = [one for one in left.by_clip if not isinstance(right, Spot) or one in right.by_clip]
+    if not common:
+        return float("nan"), float("nan"), float("nan"), 0
+    gaps = np.array([left.by_clip[one] - (right.by_clip[one] if isinstance(right, Spot) else right) for one in common])
+    _, group = np.unique([left.groups[one] for one in common], return_inverse=True)
+    count = int(group.max()) + 1
+    size = len(gaps) / count
+    # Made up: half a source video for each way in which both cells can differ, and one where they agree.
+    weights, values = np.array([0.5, 0.5, 1.0]), np.array([1.0, -1.0, 0.0])
+    whole = len(gaps) + weights.sum() * size
+    centre = gaps.sum() / whole
+    squares = (np.bincount(group, weights=gaps - centre) ** 2).sum() + (weights * (size * (values - centre)) ** 2).sum()
+    spread = np.sqrt((count + 2) / (count + 1) * squares) / whole
+    half = float(stats.t.ppf(0.5 + confidence / 2, count + 1) * spread)
+    return float(gaps.mean()), max(-1.0, float(centre - half)), min(1.0, float(centre + half)), len(gaps)
+
+
+def decide(claim: Claim, spots: Sequence[Spot], reason: str = "") -> Decided:
+    """The verdict on a claim, from the cells of its table, or from why the table cannot be measured."""
+    if reason:
+        return Decided(claim, "cannot be tested here", reason, ())
+    pairs = [(rule, *pair) for rule in claim.rules for pair in matched(rule, spots)]
+    compared = [_compare(rule, left, right, len(pairs)) for rule, left, right in pairs]
+    for rule in claim.rules:
+        if rule.kind == "line":
+            compared += _steps(rule, spots)
+    verdict, why = _verdict(claim, compared)
+    return Decided(claim, verdict, why, tuple(compared))
+
+
+def _steps(rule: Rule, spots: Sequence[Spot]) -> list[Compared]:
+    """The best step size by budget, against a line that is flat and against the printed one."""
+    wanted = pattern(rule.left)
+    named = [(found, spot) for spot in spots if (found := wanted.fullmatch(spot.label))]
+    points = [
+        Step(float(found["eps"]), float(found["alpha"]), spot.margins, spot.groups) for found, spot in named if spot.margins
+    ]
+    if not points:
+        return []
+    line, cells = fit_line(points), tuple(cell for _, spot in named for cell in spot.cells)
+    clips = len(points[0].margins)
+    if isinstance(line, str):
+        return [Compared("slope of the best step", "0", "white-box", reason=line, cells=cells, unit="")]
+    slope, low, high = line.slope
+    grows: Outcome = "above" if low > 0 else "below" if high <= 0 else "open"
+    gaps = (slope - SLOPE, low - SLOPE, high - SLOPE)
+    alike: Outcome = "above" if max(map(abs, gaps[1:])) < rule.margin else "open"
+    alike = "below" if gaps[1] >= rule.margin or gaps[2] <= -rule.margin else alike
+    return [
+        Compared("slope of the best step", "0", "white-box", slope, low, high, clips, grows, cells=cells, unit=""),
+        Compared("slope of the best step", f"the printed {SLOPE:g}", "white-box", *gaps, clips, alike, cells=cells, unit=""),
+    ]
+
+
+def matched(rule: Rule, spots: Sequence[Spot]) -> Iterator[tuple[Spot, Spot | float]]:
+    """The pairs of cells that a rule compares; of a level, the cell and the level."""
+    wanted_left = pattern(rule.left)
+    for left in spots:
+        found = wanted_left.fullmatch(left.label)
+        if not found or any(found[name] not in values for name, values in rule.only.items()):
+            continue
+        if rule.kind == "level":
+            yield left, rule.margin
+        for wanted in rule.right:
+            yield from ((left, right) for right in _partners(pattern(wanted, found.groupdict()), left, spots))
+
+
+def printed(claim: Claim, spots: Sequence[Spot]) -> tuple[int, int]:
+    """How many of a claim's comparisons the paper's own numbers bear out, and of how many."""
+    outcomes = []
+    for rule in claim.rules:
+        for left, right in matched(rule, spots):
+            gap = left.mean - (right.mean if isinstance(right, Spot) else right)
+            outcomes.append(
+                abs(gap) < rule.margin if rule.kind == "within" else gap > (0 if rule.kind == "level" else rule.margin)
+            )
+    return sum(outcomes), len(outcomes)
+
+
+def _partners(wanted: re.Pattern[str], left: Spot, spots: Iterable[Spot]) -> list[Spot]:
+    """Cells of that label; of several attackers, the one that knows as much as the left cell's where there is one."""
+    found = [spot for spot in spots if spot.label != left.label and wanted.fullmatch(spot.label)]
+    labels = dict.fromkeys(spot.label for spot in found)
+    return [max((spot for spot in found if spot.label == label), key=lambda spot: _closeness(spot, left)) for label in labels]
+
+
+def _closeness(spot: Spot, left: Spot) -> tuple[bool, bool]:
+    return bool(spot.by_clip), _kind(spot) == _kind(left)
+
+
+def _kind(spot: Spot) -> str:
+    return spot.threat.partition(":")[0]
+
+
+def _compare(rule: Rule, left: Spot, right: Spot | float, count: int) -> Compared:
+    other = right.label if isinstance(right, Spot) else f"{100 * right:g} %"
+    cells = left.cells + (right.cells if isinstance(right, Spot) else ())
+    lacking = next((one for one in (left, right) if isinstance(one, Spot) and not one.by_clip), None)
+    if lacking is not None:
+        return Compared(left.label, other, _kind(left), reason=lacking.reason or "not measured", cells=cells)
+    if isinstance(right, Spot) and left.place != right.place:
+        return Compared(left.label, other, _kind(left), reason="the two cells are of different clips", cells=cells)
+    gap, low, high, clips = difference(left, right)
+    wide = difference(left, right, 1 - 0.05 / count)[1:3]
+    outcome = _within(rule, left, right, low, high, wide) if rule.kind == "within" else _more(rule, left, right, low, wide[1])
+    return Compared(left.label, other, _kind(left), gap, low, high, clips, outcome, cells=cells)
+
+
+def _more(rule: Rule, left: Spot, right: Spot | float, low: float, wide_high: float) -> Outcome:
+    margin = 0.0 if rule.kind == "level" else rule.margin
+    full = _full(left, right)
+    # Two cells at zero say nothing about a loss, and two that differ by less than their clips can show nothing about a gain.
+    if full == "floor" and margin < 0:
+        return full
+    if low > margin:
+        return "above"
+    return "below" if wide_high <= margin else full or "open"
+
+
+def _within(rule: Rule, left: Spot, right: Spot | float, low: float, high: float, wide: tuple[float, float]) -> Outcome:
+    full = _full(left, right)
+    if full:
+        return full
+    if -rule.margin < low and high < rule.margin:
+        return "above"
+    return "below" if wide[0] >= rule.margin or wide[1] <= -rule.margin else "open"
+
+
+def _full(left: Spot, right: Spot | float) -> Literal["ceiling", "floor"] | None:
+    """Whether both intervals reach within one clip of 100 %, or of zero: then the cells have no room to differ."""
+    if not isinstance(right, Spot):
+        return None
+    if all(spot.high > 1 - 1 / spot.clips for spot in (left, right)):
+        return "ceiling"
+    return "floor" if all(spot.low < 1 / spot.clips for spot in (left, right)) else None
+
+
+def _verdict(claim: Claim, compared: Sequence[Compared]) -> tuple[Verdict, str]:
+    seen = [one for one in compared if one.outcome != "missing"]
+    if not seen:
+        return "not measured", f"run vbench paper {claim.table} --store DIR"
+    weak = [one for one in seen if one.threat not in (*INFORMED, *BASE)]
+    strong = [one for one in seen if one.threat in INFORMED]
+    base = [one for one in seen if one.threat in BASE]
+    first, why = _of(claim, [*base, *(weak or strong)])
+    if not weak or first != "holds":
+        return first, why + _lacking(compared)
+    if not strong:
+        return "undecided", f"against an attacker who does not know the defence {why}; no other was measured" + _lacking(compared)
+    second, then = _of(claim, [*base, *strong], beaten=True)
+    why = f"against an attacker who does not know the defence {why}; against one who does {then}" + _lacking(compared)
+    return ("holds only against an oblivious attacker" if second == "does not hold" else second), why
+
+
+def _lacking(compared: Sequence[Compared]) -> str:
+    missing = sum(one.outcome == "missing" for one in compared)
+    return f"; {missing} of {len(compared)} comparisons were not measured" if missing else ""
+
+
+def _of(claim: Claim, compared: Sequence[Compared], beaten: bool = False) -> tuple[Verdict, str]:
+    """The verdict of comparisons; with `beaten`, cells at zero count against the claim, for less informed attacks left more."""
+    count = {
+        outcome: sum(one.outcome == outcome for one in compared) for outcome in ("above", "below", "open", "ceiling", "floor")
+    }
+    if beaten:
+        count["below"] += count.pop("floor")
+    full = count.get("ceiling", 0) + count.get("floor", 0)
+    free = len(compared) - full
+    clips = max(one.clips for one in compared)
+    if not free:
+        where = "at 100 %" if count.get("floor", 0) == 0 else "at zero" if count["ceiling"] == 0 else "at 100 % or at zero"
+        return "cannot be tested here", f"both cells of all {full} comparisons are {where} within their intervals ({clips} clips)"
+    told = f"{count['above']} of {free} comparisons bear it out, {count['below']} contradict it"
+    told += f", {count['open']} are open" if count["open"] else ""
+    told += f" ({clips} clips)" + (f"; {full} more have no room to differ" if full else "")
+    if claim.need == "most":
+        return ("holds" if 2 * count["above"] > free else "does not hold" if 2 * count["below"] >= free else "undecided"), told
+    return ("does not hold" if count["below"] else "holds" if count["above"] == free else "undecided"), told
