@@ -1,35 +1,85 @@
 """Running cells under a progress bar."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
+
+from .stopping import INTERRUPTED, stopping
 
 if TYPE_CHECKING:
     from ..evaluation.bench import Bench
     from ..evaluation.cell import Cell
+    from ..evaluation.engine.plan import Plan
     from ..evaluation.run import Done
-    from ..evaluation.store import Reuse, Store
+    from ..evaluation.store import Store
     from .progress import RunProgress
 
 
-def follow(
-    cells: "Sequence[Cell]", bench: "Bench", store: "Store", progress: "RunProgress", reuse: "Reuse" = "missing"
-) -> "list[Done]":
-    """Runs cells; whatever ends it, the tables are made of what is stored."""
+def follow(cells: "Sequence[Cell]", bench: "Bench", store: "Store", progress: "RunProgress") -> "list[Done]":
+    """Runs any cells, in this process."""
     from ..evaluation.run import run_grid
+
+    names = [str(cell) for cell in cells]
+    bench.tick = progress.tick
+    coming = run_grid(cells, bench, store, plan=lambda work: progress.plan(work, names))
+    return _followed(((one, None) for one in coming), bench, store, progress, len(cells))
+
+
+def follow_plan(plan: "Plan", bench: "Bench", store: "Store", progress: "RunProgress") -> "list[Done]":
+    """Runs a plan with the executor that its request names; the results are in the order of the grid."""
+    from ..evaluation.run import Done
+
+    stored = [one for one in plan.cells if one.state == "stored"]
+    todo = [] if plan.request.reuse == "only-cache" else [one for bundle in plan.bundles() for one in bundle]
+    progress.plan([one.work for one in (*stored, *todo)], [one.name for one in (*stored, *todo)])
+
+    def coming() -> "Iterator[tuple[Done, int | None]]":
+        for one in stored:
+            yield Done(plan.cell(one), store.get(one.hash), True), None
+        if todo:
+            plan.write(store)
+            places = {one.index: number for number, one in enumerate((*stored, *todo))}
+            for done, index in _executed(plan, bench, store, progress):
+                yield done, None if index is None else places[index]
+            plan.path(store).unlink(missing_ok=True)
+
+    found = {str(one.cell): one for one in _followed(coming(), bench, store, progress, len(plan.cells))}
+    cells = [(one, plan.cell(one)) for one in plan.cells]
+    # What another process of the same store did meanwhile is taken from there.
+    return [found.get(str(cell)) or Done(cell, store.get(one.hash), True) for one, cell in cells]
+
+
+def _executed(plan: "Plan", bench: "Bench", store: "Store", progress: "RunProgress") -> "Iterator[tuple[Done, int | None]]":
+    if plan.request.executor == "local":
+        from ..evaluation.engine.local import Local, slots
+
+        with Local(plan, store, slots(plan.request.device, plan.request.workers)) as local:
+            yield from local.results(lambda: bench.stopped())
+    else:
+        from ..evaluation.engine.leases import Leases
+        from ..evaluation.engine.worker import work
+
+        bench.tick = progress.tick
+        with Leases(store.folder, "inline") as leases:
+            yield from ((done, None) for done in work(plan, store, leases, bench))
+
+
+def _followed(
+    coming: "Iterator[tuple[Done, int | None]]", bench: "Bench", store: "Store", progress: "RunProgress", total: int
+) -> "list[Done]":
+    """Takes results as they come; whatever ends it, the tables are made of what is stored."""
     from ..evaluation.tables import write_tables
 
     done: list[Done] = []
-    names = [str(cell) for cell in cells]
     try:
-        with progress:
-            bench.tick = progress.tick
-            for one in run_grid(cells, bench, store, reuse, lambda work: progress.plan(work, names)):
+        with stopping() as stopped, progress:
+            bench.stopped = stopped
+            for one, index in coming:
                 done.append(one)
-                progress.finish(one)
+                progress.finish(one, index)
     except KeyboardInterrupt:
-        print(f"vbench: interrupted; {len(done)} of {len(names)} cells are stored, the same command goes on", file=sys.stderr)
-        raise
+        print(f"vbench: interrupted; {len(done)} of {total} cells are stored, the same command goes on", file=sys.stderr)
+        raise SystemExit(INTERRUPTED) from None
     finally:
         if any(one.result for one in done):
             write_tables(store)

@@ -5,7 +5,24 @@ import sys
 import typer
 
 from ..core.errors import InputError
-from . import audit, certify, check, corrupt, data, leaderboard, listing, look, paper, run, submission, train, weights, zoo
+from . import (
+    audit,
+    certify,
+    check,
+    corrupt,
+    data,
+    leaderboard,
+    listing,
+    look,
+    paper,
+    plan,
+    run,
+    submission,
+    train,
+    weights,
+    worker,
+    zoo,
+)
 
 app = typer.Typer(
     help="vbench: robustness of video action-recognition models against attacks and corruptions, with and without defences.",
@@ -17,6 +34,8 @@ app = typer.Typer(
 )
 VERBS = (
     run.run,
+    plan.plan,
+    worker.worker,
     listing.list_components,
     listing.show,
     look.look,

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import accumulate
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -36,9 +35,9 @@ class RunProgress:
         )
         self._lines = lines and self._bar.disable
         self._task = self._bar.add_task("preparing", total=None)
-        self._ends: list[int] = []
+        self._work: list[int] = []
         self._names: list[str] = []
-        self._done = 0
+        self._done, self._finished = 0, 0
 
     def __enter__(self) -> "RunProgress":
         self._bar.start()
@@ -49,25 +48,29 @@ class RunProgress:
 
     def plan(self, work: list[int], names: list[str]) -> None:
         """Sets the estimated work per cell."""
-        self._ends = list(accumulate(work))
+        self._work = list(work)
         self._names = names
         self._bar.update(self._task, total=max(1, sum(work)), description=names[0])
 
     def tick(self, work: int) -> None:
         """Work was done; the bar waits at the end of a cell's estimate until the cell is finished."""
         ahead = self._bar.tasks[0].completed + work
-        self._bar.update(self._task, completed=min(ahead, self._ends[self._done] if self._done < len(self._ends) else ahead))
+        room = self._work[self._done] if self._done < len(self._work) else ahead
+        self._bar.update(self._task, completed=min(ahead, self._finished + room))
 
-    def finish(self, done: "Done") -> None:
-        """A cell is stored."""
+    def finish(self, done: "Done", index: int | None = None) -> None:
+        """A cell is stored: the next one, or that with this number where several are under way."""
         if self._lines and done.result:
             state = "stored before" if done.reused else f"{done.result['provenance']['wall_s']:.1f} s"
             failed = f": failed, {done.result['error']}" if done.result["status"] != "ok" else ""
-            print(f"[{self._done + 1}/{len(self._ends)}] {done.cell} ({state}){failed}", file=sys.stderr, flush=True)
-        completed = self._ends[self._done]
+            print(f"[{self._done + 1}/{len(self._work)}] {done.cell} ({state}){failed}", file=sys.stderr, flush=True)
+        self._finished += self._work[self._done if index is None else index]
         self._done += 1
-        name = self._names[self._done] if self._done < len(self._names) else "done"
-        self._bar.update(self._task, completed=completed, description=name)
+        if index is None:
+            name = self._names[self._done] if self._done < len(self._names) else "done"
+        else:
+            name = f"{self._done} of {len(self._names)} cells"
+        self._bar.update(self._task, completed=self._finished, description=name)
 
 
 @contextmanager

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..core.specs import split_list
 from ..evaluation.request import Request
 from ..models.published import prefetch, resolve_model
-from .follow import follow
+from .follow import follow_plan
 from .options import with_options
 
 if TYPE_CHECKING:
@@ -39,41 +38,32 @@ def run(
     if quiet or no_progress:
         os.environ["VBENCH_NO_PROGRESS"] = "1"  # for bars below this floor, such as that of clips made on demand
     request = Request.merge(given, grid)
-    models, attacks, data = request.models(), request.attacks(), request.data()
-    corruptions, severities = request.corruptions(), request.severities()
+    request.models(), request.attacks(), request.data(), request.corruptions(), request.severities()
 
     # torch is imported only now: names and values are checked by then.
-    from ..data.selection import default_split
     from ..evaluation.api import choose_device, choose_reuse
     from ..evaluation.bench import Bench
-    from ..evaluation.grid import Grid, resolve_chain, resolve_threats
+    from ..evaluation.engine.plan import grid_of, plan
+    from ..evaluation.engine.summary import Summary
     from ..evaluation.store import Store
     from ..evaluation.tables import cells_table
     from .progress import RunProgress
     from .view import print_rows
 
-    grid_cells = Grid(
-        dataset=data,
-        split=request.split or default_split(data.create()),
-        models=models,
-        attacks=attacks,
-        defenses=tuple(resolve_chain(text) for text in split_list(request.defense or [])),
-        threats=resolve_threats(split_list(request.threat or [])),
-        limit=request.limit,
-        seed=request.seed,
-        corruptions=corruptions,
-        severities=severities,
-        shifts=request.shifts,
-    )
-    bench = Bench(choose_device(request.device), request.batch_size)
-    store, reuse = Store(Path(request.store)), choose_reuse(request.reuse)
+    asked = grid_of(request)
+    choose_reuse(request.reuse)
+    bench, store = Bench(choose_device(request.device), request.batch_size), Store(Path(request.store))
     with redirect_stdout(sys.stderr):  # a model that prints must not get between the rows
-        if "grey-box" in (request.threat or []) and not any(str(cell.threat) == "grey-box" for cell in grid_cells.cells()):
+        if "grey-box" in (request.threat or []) and not any(str(cell.threat) == "grey-box" for cell in asked.cells()):
             print("grey-box is no setting of its own for these defences: there are no such rows", file=sys.stderr)
-        _tell_missing(grid_cells, bench, quiet)  # first, so that a wrong root does not cost a download
-        for component in (*models, *(resolve_model(threat.source) for threat in grid_cells.threats if threat.source)):
-            prefetch(component, data.entry.name)  # before the run's own progress bar
-        done = follow(grid_cells.cells(), bench, store, RunProgress(bar=not (quiet or no_progress), lines=not quiet), reuse)
+        _tell_missing(asked, bench, quiet)  # first, so that a wrong root does not cost a download
+        for component in (*asked.models, *(resolve_model(threat.source) for threat in asked.threats if threat.source)):
+            prefetch(component, asked.dataset.entry.name)  # before the run's own progress bar
+        store.writable()
+        found = plan(request, bench, store, strict=True)
+        if not quiet:
+            print(Summary.of(found, store, bench), file=sys.stderr)
+        done = follow_plan(found, bench, store, RunProgress(bar=not (quiet or no_progress), lines=not quiet))
     print_rows(cells_table([cell.result for cell in done if cell.result]), json)
     if not quiet:
         reused = sum(cell.reused for cell in done)

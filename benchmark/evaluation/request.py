@@ -12,6 +12,8 @@ from ..core.registry import Component, did_you_mean, matching, resolve
 from ..core.specs import split_list
 from ..models.published import resolve_model
 
+EXECUTORS = ("inline", "local")
+
 
 def _option(default: Any, help: str) -> Any:
     return dataclasses.field(default=default, metadata={"help": help})
@@ -50,12 +52,18 @@ class Request:
     )
     device: str = _option("auto", "auto, cpu, cuda, cuda:1 ...")
     batch_size: int = _option(32, "Clips per batch; results do not depend on it.")
+    executor: str = _option("inline", "Who computes: inline (this process) or local (processes of this machine, see --workers).")
+    workers: int | None = _option(None, "With --executor local: processes. Default: one per GPU, on a CPU one per two cores.")
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise InputError("limit", f"{self.limit} is less than 1", "give the number of clips, or leave it out for all")
         if not 1 <= self.batch_size <= 65536:
             raise InputError("batch-size", f"{self.batch_size} is not from 1 to 65536", "give the number of clips per batch")
+        if self.executor not in EXECUTORS:
+            raise InputError("executor", f"{self.executor!r} is unknown", did_you_mean(self.executor, EXECUTORS))
+        if self.workers is not None and not 1 <= self.workers <= 1024:
+            raise InputError("workers", f"{self.workers} is not from 1 to 1024", "give the number of processes")
         for name in ("model", "attack", "defense", "threat", "corruption"):
             if getattr(self, name) and not split_list(getattr(self, name)):
                 raise InputError(name, "is empty", "leave the option out, or name one")

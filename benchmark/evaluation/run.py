@@ -61,6 +61,7 @@ def run_grid(
 
     Raises:
         InputError: Bad input that concerns the whole run, or a store that cannot be written.
+        KeyboardInterrupt: Somebody asked to stop; what was measured is kept.
     """
     store.writable()
     cells = grid.cells() if isinstance(grid, Grid) else list(grid)
@@ -73,6 +74,8 @@ def run_grid(
         if found or idle:
             yield Done(cell, found, found is not None)
         else:
+            if bench.stopped():
+                raise KeyboardInterrupt
             keep = store.partial(bench.hash(cell))
             result = run_cell(cell, bench, keep)
             store.put(result)

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +36,22 @@ class Slot(NamedTuple):
     threads: int
 
 
+def slots(device: str, workers: int | None) -> list[Slot]:
+    """Where the workers of this machine run.
+
+    Args:
+        device: As it was asked for; `auto` and `cuda` are all GPUs.
+        workers: How many; None: one per GPU, on a CPU one per two cores.
+    """
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
+    names = [f"cuda:{number}" for number in range(gpus)] or [device if device.startswith("cuda") else "cpu"]
+    count = workers or (len(names) if names[0] != "cpu" else max(1, cores // 2))
+    return [Slot(names[number % len(names)], max(1, cores // count)) for number in range(count)]
+
+
 class Local:
     """Worker processes, which are ended with the context.
 
@@ -65,10 +81,14 @@ class Local:
         for process in self._running.values():
             process.wait()
 
-    def results(self) -> Iterator[Done]:
-        """The cells in the order in which they are finished.
+    def results(self, stopped: Callable[[], bool] = lambda: False) -> Iterator[tuple[Done, int]]:
+        """The cells with their numbers, in the order in which they are finished.
+
+        Args:
+            stopped: Asked again and again; whether to end.
 
         Raises:
+            KeyboardInterrupt: It was asked to end.
             InputError: The workers end without having done their work.
         """
         waiting = {one.index: one for bundle in self.plan.bundles() for one in bundle}
@@ -77,7 +97,9 @@ class Local:
             found = [one for one in waiting.values() if not unfinished(one, self.plan, self.store, since)]
             for one in found:
                 del waiting[one.index]
-                yield Done(self.plan.cell(one), self.store.get(one.hash), False)
+                yield Done(self.plan.cell(one), self.store.get(one.hash), False), one.index
+            if stopped():
+                raise KeyboardInterrupt
             if not found:
                 self._look_after(list(waiting.values()))
                 time.sleep(PAUSE)

@@ -137,8 +137,14 @@ def grid_of(request: Request) -> Grid:
     )
 
 
-def plan(request: Request, bench: Bench, store: Store) -> Plan:
+def plan(request: Request, bench: Bench, store: Store, strict: bool = False) -> Plan:
     """Looks at models, data and store, and computes nothing.
+
+    Args:
+        request: What is asked for.
+        bench: The live objects.
+        store: Where cells may be stored already.
+        strict: Whether an impossible cell is an error; otherwise the plan says why it is.
 
     Raises:
         InputError: Bad input that concerns the whole run.
@@ -147,11 +153,11 @@ def plan(request: Request, bench: Bench, store: Store) -> Plan:
     if not cells:
         raise InputError("grid", "has no cells", "name a model")
     groups: dict[str, int] = {}
-    planned = [_look(number, cell, bench, store, request.reuse, groups) for number, cell in enumerate(cells)]
+    planned = [_look(number, cell, bench, store, request.reuse, groups, strict) for number, cell in enumerate(cells)]
     return Plan(request, tuple(planned), list(cells))
 
 
-def _look(index: int, cell: Cell, bench: Bench, store: Store, reuse: str, groups: dict[str, int]) -> Planned:
+def _look(index: int, cell: Cell, bench: Bench, store: Store, reuse: str, groups: dict[str, int], strict: bool) -> Planned:
     bundle = groups.setdefault(_shared(cell), len(groups))
     try:
         bench.check(cell)
@@ -161,6 +167,8 @@ def _look(index: int, cell: Cell, bench: Bench, store: Store, reuse: str, groups
             return Planned(index, str(cell), name, bundle, 0, "stored")
         return Planned(index, str(cell), name, bundle, estimate(cell, bench), "open")
     except InputError as error:
+        if strict:
+            raise
         return Planned(index, str(cell), "", bundle, 0, "impossible", str(error))
 
 

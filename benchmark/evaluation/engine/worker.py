@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 from ...core.errors import InputError
 from ..bench import Bench
@@ -25,29 +26,36 @@ def work(plan: Plan, store: Store, leases: Leases, bench: Bench) -> Iterator[Don
 
     Raises:
         InputError: The store cannot be written.
+        KeyboardInterrupt: Somebody asked to stop; what was measured is kept.
     """
     since = plan.path(store).stat().st_mtime
     bundles = plan.bundles()
     while bundles:
         idle = True
-        for bundle in list(bundles):
-            for planned in list(bundle):
-                if not unfinished(planned, plan, store, since):
-                    bundle.remove(planned)
-                    continue
-                with leases.holding(planned.hash) as lease:
-                    if lease is None:
-                        break
-                    if not unfinished(planned, plan, store, since):  # it was stored between the look and the claim
-                        bundle.remove(planned)
-                        continue
-                    yield _run(planned, plan, store, bench, lease)
-                    bundle.remove(planned)
-                    idle = False
-            if not bundle:
-                bundles.remove(bundle)
+        for bundle in bundles:
+            for done in _bundle(bundle, plan, store, leases, bench, since):
+                idle = False
+                yield done
+        bundles = [bundle for bundle in bundles if bundle]
+        if bench.stopped():
+            raise KeyboardInterrupt
         if bundles and idle:
             time.sleep(PAUSE * (1 + random.random()))
+
+
+def _bundle(bundle: list[Planned], plan: Plan, store: Store, leases: Leases, bench: Bench, since: float) -> Iterator[Done]:
+    """Works on a bundle until it is done, or another worker is found to be in it; what is done is taken out of it."""
+    while bundle:
+        planned = bundle[0]
+        with leases.holding(planned.hash) if unfinished(planned, plan, store, since) else nullcontext() as lease:
+            # Looked at once more: it may have been stored between the look and the claim.
+            if unfinished(planned, plan, store, since):
+                if lease is None:
+                    return
+                if bench.stopped():
+                    raise KeyboardInterrupt
+                yield _run(planned, plan, store, bench, lease)
+            bundle.pop(0)
 
 
 def _run(planned: Planned, plan: Plan, store: Store, bench: Bench, lease: Lease) -> Done:

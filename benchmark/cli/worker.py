@@ -1,0 +1,88 @@
+"""`vbench worker`."""
+
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..core.errors import InputError
+
+if TYPE_CHECKING:
+    from ..evaluation.engine.plan import Plan
+    from ..evaluation.store import Store
+
+WATCH = 0.5
+"""Seconds between looks at the process that started this one."""
+
+
+def worker(
+    store: Annotated[Path, typer.Option(help="Folder of the results, with plans in its queue.")],
+    plan: Annotated[str | None, typer.Option(help="Id of one plan; by default all that lie in the queue, oldest first.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...", envvar="VBENCH_DEVICE")] = "auto",
+    parent: Annotated[int | None, typer.Option(hidden=True, help="End when this process does.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.", envvar="VBENCH_QUIET")] = False,
+) -> None:
+    """Work on the plans of a store until nothing is open, together with any number of other workers.
+
+    A worker needs nothing but the folder: claims are files in it, so workers can be started by Slurm, by Kubernetes or by hand,
+    on any host that shares the folder, and stopped at any time. What a worker that died was at is taken up by another one: at
+    once on the same host, after a minute elsewhere.
+
+    Exit codes: 0 nothing is left to do, 1 a cell failed, 2 bad input, 130 interrupted.
+
+    Example: vbench plan --model tsm --attack pgd --store results --queue; vbench worker --store results
+    """
+    from ..evaluation.api import choose_device
+    from ..evaluation.bench import Bench
+    from ..evaluation.engine.leases import Leases
+    from ..evaluation.engine.worker import work
+    from ..evaluation.store import Store
+    from ..evaluation.tables import write_tables
+    from .stopping import INTERRUPTED, stopping
+
+    if parent is not None:
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    where, failed = Store(store), False
+    where.writable()
+    chosen = choose_device(device)
+    try:
+        with stopping(not quiet) as stopped:
+            for todo in _plans(where, plan):
+                bench = Bench(chosen, todo.request.batch_size)
+                bench.stopped = stopped
+                with Leases(store, f"driver {parent}" if parent else "by hand") as leases:
+                    for done in work(todo, where, leases, bench):
+                        failed |= done.result is not None and done.result["status"] != "ok"
+                        if not quiet:
+                            print(done.cell, file=sys.stderr, flush=True)
+                if parent is None:
+                    write_tables(where)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    if failed:
+        raise typer.Exit(1)
+
+
+def _plans(store: "Store", name: str | None) -> "list[Plan]":
+    from ..evaluation.engine.plan import Plan, in_queue
+
+    paths = in_queue(store)
+    if name is not None:
+        paths = [path for path in paths if path.stem == name]
+    if not paths:
+        asked = f"no plan {name}" if name else "no plan"
+        raise InputError(
+            "store", f"{store.folder} has {asked} in its queue", "run vbench plan ... --store <folder> --queue first"
+        )
+    return [Plan.read(path) for path in paths]
+
+
+def _watch(parent: int) -> None:
+    """Ends this process at once when the one that started it is gone: a driver that was killed leaves nobody behind."""
+    while os.getppid() == parent:
+        time.sleep(WATCH)
+    os._exit(1)
