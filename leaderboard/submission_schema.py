@@ -144,7 +144,7 @@ PROBE_MORE: dict[str, Test] = dict.fromkeys(("predicted", "measured"), _list(_ma
 CLIMB: dict[str, Test] = {"n": _count, "calls": _count, "rise": _number, "late": _number}
 FIT: dict[str, Test] = dict.fromkeys(("clips", "gradients", "queries"), _count)
 PARTS = {"check": (CHECK, {}), "probe": (PROBE, PROBE_MORE), "climb": (CLIMB, {}), "fit": (FIT, {})}
-EVIDENCE_MORE: dict[str, Test] = dict.fromkeys(PARTS, _dict) | {"card": _maybe(_share), "surrogate": _flag}
+EVIDENCE_MORE: dict[str, Test] = dict.fromkeys(PARTS, _dict) | {"card": _maybe(_share), "surrogate": _flag, "unrounded": _count}
 
 DECLARED: dict[str, Test] = {"stochastic": _flag, "draws": _count, "gradient": _one_of("none", "bpda", "exact")}
 CORRUPTION: dict[str, Test] = dict.fromkeys(("family", "table", "temporal", "stage"), _text)

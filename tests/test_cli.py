@@ -216,7 +216,7 @@ def test_interrupted_runs_go_on_where_they_stopped(end, world, tmp_path):
     pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE}
     process = subprocess.Popen(command, cwd=world, text=True, preexec_fn=heed_interrupts, **pipes)
     deadline = time.monotonic() + 60
-    while not list(store.rglob("*.json")) and time.monotonic() < deadline:
+    while not list(store.rglob("cells/??/*.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.2)
     process.send_signal(end)
@@ -233,7 +233,8 @@ def test_interrupted_runs_go_on_where_they_stopped(end, world, tmp_path):
 
 def test_help_reads_well(world):
     assert "Example: vbench run" in vbench("--help", cwd=world).stdout
-    for verb in ("run", "list", "show", "train", "leaderboard", "look", "corrupt", "certify", "audit"):
+    verbs = ("run", "plan", "worker", "list", "show", "train", "paper", "leaderboard", "submission", "baseline", "check", "diff")
+    for verb in (*verbs, "look", "corrupt", "certify", "audit"):
         help = vbench(verb, "--help", cwd=world)
         assert help.returncode == 0 and "Example:" in help.stdout
     shown = vbench("show", "pgd", cwd=world).stdout

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .stopping import INTERRUPTED, stopping
@@ -37,11 +38,14 @@ def follow_plan(plan: "Plan", bench: "Bench", store: "Store", progress: "RunProg
         for one in stored:
             yield Done(plan.cell(one), store.get(one.hash), True), None
         if todo:
-            plan.write(store)
+            queued = _mark(plan.write(store))
             places = {one.index: number for number, one in enumerate((*stored, *todo))}
-            for done, index in _executed(plan, bench, store, progress):
-                yield done, None if index is None else places[index]
-            plan.path(store).unlink(missing_ok=True)
+            try:
+                for done, index in _executed(plan, bench, store, progress):
+                    yield done, None if index is None else places[index]
+            finally:  # but not if somebody else is about the same plan meanwhile
+                if _mark(plan.path(store)) == queued:
+                    plan.path(store).unlink(missing_ok=True)
 
     found = {str(one.cell): one for one in _followed(coming(), bench, store, progress, len(plan.cells))}
     cells = [(one, plan.cell(one)) for one in plan.cells]
@@ -49,19 +53,37 @@ def follow_plan(plan: "Plan", bench: "Bench", store: "Store", progress: "RunProg
     return [found.get(str(cell)) or Done(cell, store.get(one.hash), True) for one, cell in cells]
 
 
+def _mark(path: Path) -> int:
+    """Tells this writing of a file from any other; 0: there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
 def _executed(plan: "Plan", bench: "Bench", store: "Store", progress: "RunProgress") -> "Iterator[tuple[Done, int | None]]":
+    from ..evaluation.engine.leases import Leases
+    from ..evaluation.engine.worker import tidy, work
+
     if plan.request.executor == "local":
         from ..evaluation.engine.local import Local, slots
 
         with Local(plan, store, slots(plan.request.device, plan.request.workers)) as local:
             yield from local.results(lambda: bench.stopped())
-    else:
-        from ..evaluation.engine.leases import Leases
-        from ..evaluation.engine.worker import work
+    elif plan.request.executor == "ray":
+        from ..evaluation.engine.cluster import Cluster
 
+        def say(line: str) -> None:
+            print(f"vbench: {line}", file=sys.stderr)
+
+        with Cluster(plan, store, plan.request.address, plan.request.workers, say) as cluster:
+            yield from cluster.results(lambda: bench.stopped())
+    else:
         bench.tick = progress.tick
-        with Leases(store.folder, "inline") as leases:
+        with Leases(store.folder) as leases:
             yield from ((done, None) for done in work(plan, store, leases, bench))
+    with Leases(store.folder) as leases:
+        tidy(store, leases)
 
 
 def _followed(

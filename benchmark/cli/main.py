@@ -7,10 +7,12 @@ import typer
 from ..core.errors import InputError
 from . import (
     audit,
+    cache,
     certify,
     check,
     corrupt,
     data,
+    doctor,
     leaderboard,
     listing,
     look,
@@ -49,11 +51,13 @@ VERBS = (
     check.check,
     check.diff,
     audit.audit,
+    doctor.doctor,
     certify.certify,
 )
 for verb in VERBS:
     paragraphs = [" ".join(part.split()) for part in (verb.__doc__ or "").split("\n\n")]
     app.command(verb.__name__.partition("_")[0], help="\n\n".join(paragraphs))(verb)
+app.add_typer(cache.app, name="cache")
 app.add_typer(data.app, name="data")
 app.add_typer(weights.app, name="weights")
 

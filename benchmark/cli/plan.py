@@ -30,17 +30,19 @@ def plan(
     Example: vbench plan --model tsm,i3d --attack pgd --defense shuffle
     """
     request = Request.merge(given, grid)
-    request.models(), request.attacks(), request.data(), request.corruptions()  # names are checked before torch is imported
+    # Names and values are checked before torch is imported.
+    request.models(), request.attacks(), request.data(), request.corruptions(), request.severities()
 
-    from ..evaluation.api import choose_device
+    from ..evaluation.api import choose_device, choose_reuse
     from ..evaluation.bench import Bench
     from ..evaluation.engine.plan import described, plan
     from ..evaluation.engine.summary import Summary
     from ..evaluation.store import Store
 
+    choose_reuse(request.reuse)
     store = Store(Path(request.store))
     with redirect_stdout(sys.stderr):
-        bench = Bench(choose_device(request.device), request.batch_size)
+        bench = Bench(choose_device(request.device), request.batch_size, request.precision)
         found = plan(request, bench, store)
         summary = Summary.of(found, store, bench)
     if json:

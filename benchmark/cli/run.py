@@ -52,7 +52,11 @@ def run(
 
     asked = grid_of(request)
     choose_reuse(request.reuse)
-    bench, store = Bench(choose_device(request.device), request.batch_size), Store(Path(request.store))
+    if request.executor == "ray":
+        from ..evaluation.engine import nodes
+
+        nodes.check(request.address)  # now, rather than after planning and downloads
+    bench, store = Bench(choose_device(request.device), request.batch_size, request.precision), Store(Path(request.store))
     with redirect_stdout(sys.stderr):  # a model that prints must not get between the rows
         if "grey-box" in (request.threat or []) and not any(str(cell.threat) == "grey-box" for cell in asked.cells()):
             print("grey-box is no setting of its own for these defences: there are no such rows", file=sys.stderr)

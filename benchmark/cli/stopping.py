@@ -2,10 +2,9 @@
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 INTERRUPTED = 130
@@ -13,8 +12,14 @@ INTERRUPTED = 130
 
 
 @contextmanager
-def stopping(say: bool = True) -> Iterator[Callable[[], bool]]:
-    """Whether somebody asked to stop, by SIGINT or SIGTERM; outside of the main thread nobody can."""
+def stopping(say: bool = True, twice: bool = True) -> Iterator[Callable[[], bool]]:
+    """Whether somebody asked to stop, by SIGINT or SIGTERM; outside of the main thread nobody can.
+
+    Args:
+        say: Whether to tell that the batch is finished first.
+        twice: Whether to end at once when asked again. Not for a driver's worker: it is asked by the terminal or Slurm and by its
+            driver as well, and ends with that.
+    """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set
@@ -22,10 +27,13 @@ def stopping(say: bool = True) -> Iterator[Callable[[], bool]]:
 
     def ask(number: int, frame: FrameType | None) -> None:
         if asked.is_set():
-            os._exit(INTERRUPTED)
+            if twice:
+                os._exit(INTERRUPTED)
+            return
         asked.set()
-        if say:
-            print("vbench: finishing this batch; once more ends at once", file=sys.stderr, flush=True)
+        if say:  # not by print, which may have been interrupted in the middle of a line
+            with suppress(OSError):
+                os.write(2, b"vbench: finishing this batch; once more ends at once\n")
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -89,6 +89,7 @@ def _caption(table: pd.DataFrame) -> str:
     lines = []
     for column in ("model", "attack", "defense"):
         lines += [escape(spec) for spec in table[column].unique() if ":" in spec]
-    says = {"full": "attacks run to full strength on every clip", "first-success": "attacks leave a clip when it is fooled"}
-    lines += [says[strength] for strength in table["strength"].unique() if strength in says]
+    full = "attacks run to full strength on every clip"
+    says = {"full": full, "full-8bit": full, "first-success": "attacks leave a clip when it is fooled"}
+    lines += dict.fromkeys(says[strength] for strength in table["strength"].unique() if strength in says)
     return "\n".join(lines)

@@ -36,30 +36,32 @@ def worker(
 
     Example: vbench plan --model tsm --attack pgd --store results --queue; vbench worker --store results
     """
+    if parent is not None:  # before torch is imported, which takes seconds
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     from ..evaluation.api import choose_device
     from ..evaluation.bench import Bench
     from ..evaluation.engine.leases import Leases
-    from ..evaluation.engine.worker import work
+    from ..evaluation.engine.worker import tidy, work
     from ..evaluation.store import Store
     from ..evaluation.tables import write_tables
     from .stopping import INTERRUPTED, stopping
 
-    if parent is not None:
-        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     where, failed = Store(store), False
     where.writable()
     chosen = choose_device(device)
     try:
-        with stopping(not quiet) as stopped:
+        with stopping(not quiet, twice=parent is None) as stopped:
             for todo in _plans(where, plan):
-                bench = Bench(chosen, todo.request.batch_size)
+                bench = Bench(chosen, todo.request.batch_size, todo.request.precision)
                 bench.stopped = stopped
-                with Leases(store, f"driver {parent}" if parent else "by hand") as leases:
+                with Leases(store, _run_of(todo, where, parent)) as leases:
                     for done in work(todo, where, leases, bench):
                         failed |= done.result is not None and done.result["status"] != "ok"
                         if not quiet:
                             print(done.cell, file=sys.stderr, flush=True)
-                if parent is None:
+                    if parent is None:
+                        tidy(where, leases)
+                if parent is None and any(one.state != "impossible" for one in todo.cells):
                     write_tables(where)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
@@ -78,7 +80,19 @@ def _plans(store: "Store", name: str | None) -> "list[Plan]":
         raise InputError(
             "store", f"{store.folder} has {asked} in its queue", "run vbench plan ... --store <folder> --queue first"
         )
-    return [Plan.read(path) for path in paths]
+    return [Plan.read(path) for path in paths if path.exists()]  # a driver may have finished one since
+
+
+def _run_of(plan: "Plan", store: "Store", parent: int | None) -> str:
+    """Names the run within which deaths are counted: that of one driver, or the work by hand on a plan since it was queued."""
+    from ..evaluation.engine.leases import born
+
+    if parent is not None:
+        return f"driver {parent} {born(parent)}"
+    try:
+        return f"by hand {plan.id} {plan.path(store).stat().st_mtime_ns}"
+    except FileNotFoundError:
+        return ""  # finished since
 
 
 def _watch(parent: int) -> None:

@@ -42,6 +42,7 @@ def evaluate(
     reuse: str = "missing",
     device: str = "auto",
     batch_size: int = 32,
+    precision: str = "float32",
 ) -> pd.DataFrame:
     """Evaluates models x (clean, and attacks or corruptions) x defences and returns the rows of `cells.csv`.
 
@@ -61,6 +62,7 @@ def evaluate(
         reuse: `missing`, `never`, `always` or `only-cache`.
         device: `auto`, `cpu`, `cuda`, ...
         batch_size: Clips per batch; results do not depend on it.
+        precision: `float32`, `tf32` (CUDA) or `bf16`; part of a result's identity.
 
     Raises:
         InputError: Bad input.
@@ -80,7 +82,7 @@ def evaluate(
         severities=numbers(severities),
         shifts=shifts,
     )
-    return cells_table(_results(grid, Bench(choose_device(device), batch_size), store, choose_reuse(reuse)))
+    return cells_table(_results(grid, Bench(choose_device(device), batch_size, precision), store, choose_reuse(reuse)))
 
 
 def _results(grid: Grid, bench: Bench, store: str | Path | None, reuse: Reuse) -> list[dict[str, Any]]:

@@ -56,6 +56,11 @@ class Cell:
         """Whether the attack was made on the very pipeline that is judged, so that its strength can be checked there."""
         return self.threat is not None and self.threat.name in ("white-box", "adaptive")
 
+    @property
+    def handed_on(self) -> bool:
+        """Whether its adversarial clips serve other cells too: made to full strength on an undefended model."""
+        return self.attack is not None and self.full and self.threat is not None and not self.threat.on_the_defence
+
     def __str__(self) -> str:
         attack = f"{self.attack.entry.name} ({self.threat.name})" if self.attack and self.threat else "clean"
         if self.corruption:

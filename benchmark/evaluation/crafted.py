@@ -23,7 +23,9 @@ class Crafted:
         zero: Gradients that were zero everywhere, per clip, (N,).
         nonfinite: Gradients with a NaN or an infinity, per clip, (N,).
         outside: Whether the attack itself had left the budget, so that the harness had to step in, (N,).
+        unrounded: Whether a clip of 8 bits would not have fooled where this one does, so that it has float32 values, (N,).
         notes: What the attack found out, by name, (N, ...); NaN where it found nothing.
+        margins: Of the true class at every gradient in turn, per clip; empty where nobody watched.
     """
 
     clips: Tensor
@@ -39,4 +41,6 @@ class Crafted:
     zero: Tensor
     nonfinite: Tensor
     outside: Tensor
+    unrounded: Tensor
     notes: dict[str, Tensor] = field(default_factory=dict)
+    margins: list[list[float]] = field(default_factory=list)

@@ -1,5 +1,7 @@
 """Crafting adversarial clips under a cell's threat: the harness, not the attack, keeps the budget and measures."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -21,7 +23,10 @@ from ..core.rng import ClipRandom
 from .bench import Bench
 from .cell import Cell
 from .crafted import Crafted
+from .eight_bit import rounded
+from .memory import Room, rows_of
 from .target import CountedTarget
+from .threat import Pipeline
 
 TOLERANCE = 1e-6
 """How far outside its budget an attack may be by rounding before that is flagged."""
@@ -57,19 +62,44 @@ def craft(cell: Cell, bench: Bench, attack: Attack, batch: Batch, clips: Tensor,
     if wrong.any():
         harmless = margin(target.logits(made[wrong], rng[wrong]), labels[wrong]) > 0
         made[wrong] = torch.where(per_clip(harmless), clips[wrong], made[wrong])
+    unrounded = torch.zeros_like(wrong)
+    if bench.eight_bit(cell):
+        made, unrounded = _eight_bit(attack, pipeline, bench.room(cell), clips, made, labels, rng)
     delta = made - clips
     sizes = dict(linf=linf_norm, l2=l2_norm, frames=changed_frames, area=changed_area, thickness=thickness, roughness=roughness)
+    measured: dict[str, Any] = {name: measure(delta).cpu() for name, measure in sizes.items()}
     return Crafted(
         clips=made,
-        **{name: measure(delta).cpu() for name, measure in sizes.items()},
+        **measured,
         gradients=target.gradients,
         queries=target.queries,
         solved=target.solved,
         zero=target.zero,
         nonfinite=target.nonfinite,
         outside=outside.cpu(),
+        unrounded=unrounded.cpu(),
         notes=target.notes,
     )
+
+
+def _eight_bit(
+    attack: Attack, pipeline: Pipeline, room: Room, clips: Tensor, made: Tensor, labels: Tensor, rng: ClipRandom
+) -> tuple[Tensor, Tensor]:
+    """Candidates of 8 bits, and which of them are left as they were because rounding would have undone the attack, (N,).
+
+    The thinnest perturbations lie right behind the decision boundary; the passes are the harness's own and not counted.
+    """
+
+    @torch.no_grad()
+    def fooled(some: Tensor, truth: Tensor, random: ClipRandom) -> Tensor:
+        logits = room.passes(len(some), lambda rows: pipeline.decide(some[rows], rows_of(random, rows)))
+        return margin(torch.cat(logits), truth) <= 0
+
+    coarse = rounded(attack, clips, made)
+    undone = ~fooled(coarse, labels, rng)
+    if undone.any():
+        undone[undone.clone()] = fooled(made[undone], labels[undone], rng[undone])
+    return torch.where(per_clip(undone), made, coarse), undone
 
 
 def keep_budget(attack: Attack, clips: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:

@@ -77,8 +77,7 @@ class Grid:
                     for chain in chains[1:]
                     for threat in _met_by(chain, threats)
                 ]
-        different = ("model", "attack", "corruption", "severity", "defense", "threat")
-        return list({str([getattr(cell, part) for part in different]): cell for cell in cells}.values())
+        return list({_place(cell): cell for cell in cells}.values())
 
     def _corrupted(self, chains: Sequence[tuple[Component, ...]]) -> list[Cell]:
         """Models and defences go last, for they look at the same corrupted clips."""
@@ -106,6 +105,12 @@ class Grid:
 
     def _cell(self, model: Component, **parts: object) -> Cell:
         return Cell(self.dataset, self.split, self.limit, model, seed=self.seed, **parts)  # type: ignore[arg-type]
+
+
+def _place(cell: Cell) -> tuple[Any, ...]:
+    """What tells two cells of a grid apart."""
+    attacked = str(cell.attack), str(cell.threat)
+    return (str(cell.model), *attacked, str(cell.corruption), cell.severity, tuple(str(link) for link in cell.defense))
 
 
 def _met_by(chain: Sequence[Component], threats: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from ..core.rng import ClipRandom
 from .bench import Bench
 from .cell import Cell
 from .crafted import Crafted
+from .memory import again, rows_of
 from .threat import Pipeline
 
 PASSES = 10
@@ -53,11 +54,15 @@ def judging(cell: Cell, bench: Bench, ids: Sequence[str]) -> ClipRandom:
 
 def judge(cell: Cell, bench: Bench, pipeline: Pipeline, batch: Batch, clips: Tensor, labels: Tensor) -> Judgement:
     """Asks the deployed pipeline afresh: once where it is deterministic, several times with fresh draws where it is random."""
-    rng = judging(cell, bench, batch.ids)
-    count = passes(cell, pipeline)
+    rng, room = judging(cell, bench, batch.ids), bench.room(cell)
+
+    def decide(rows: slice) -> Tensor:
+        random = rows_of(rng, rows)
+        return again(random, pipeline.stochastic, lambda: pipeline.decide(clips[rows], random))
+
     scores = []
-    for _ in range(count):
-        scores.append(pipeline.decide(clips, rng))
+    for _ in range(passes(cell, pipeline)):
+        scores.append(torch.cat(room.passes(len(clips), decide)))
         bench.tick(len(clips) * pipeline.draws)
     logits = torch.stack(scores)  # (passes, N, K)
     preds = logits.argmax(dim=2)
@@ -129,6 +134,8 @@ class Measured:
         self.evidence["zero"] += int((made.zero > 0).sum())
         self.evidence["nonfinite"] += int((made.nonfinite > 0).sum())
         self.evidence["outside"] += int(made.outside.sum())
+        if made.unrounded.any():  # only where there is one, as most attacks have none
+            self.evidence["unrounded"] = self.evidence.get("unrounded", 0) + int(made.unrounded.sum())
 
     def clips(self) -> dict[str, list[Any]]:
         """The vectors of the cell's file."""

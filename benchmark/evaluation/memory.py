@@ -1,9 +1,12 @@
 """How many clips fit into one pass."""
 
 from collections.abc import Callable
+from functools import cache
 from typing import TypeVar
 
 import torch
+
+from ..core.rng import ClipRandom
 
 T = TypeVar("T")
 
@@ -43,3 +46,27 @@ class Room:
             self.rows = max(1, size * width // 2)
             torch.cuda.empty_cache()
         return done
+
+
+@cache
+def shared_room(device: str, model: str, precision: str, rows: int) -> Room:
+    """The room of a model, for all cells of this process: what one cell has learnt, the next one knows."""
+    return Room(rows)
+
+
+def again(rng: ClipRandom, stochastic: bool, job: Callable[[], T]) -> T:
+    """Does a job; where it runs out of memory the streams are taken back, so that it is made again with the same draws."""
+    state = rng.state() if stochastic else []
+    try:
+        return job()
+    except torch.OutOfMemoryError:
+        if state:
+            rng.restore(state)
+        raise
+
+
+def rows_of(rng: ClipRandom, rows: slice) -> ClipRandom:
+    """The streams of a slice of clips; all of them as they are."""
+    if rows == slice(0, len(rng)):
+        return rng
+    return rng[torch.arange(rows.start, rows.stop)]

@@ -18,6 +18,7 @@ from ..core.losses import Loss, margin
 from ..core.rng import ClipRandom
 from .bench import Bench
 from .cell import Cell
+from .precision import full_float32
 
 PROBED = 4
 """Clips that a pipeline is probed with."""
@@ -103,6 +104,7 @@ def climb(margins: list[list[float]]) -> dict[str, Any]:
 
 
 @torch.no_grad()
+@full_float32()
 def probe(cell: Cell, bench: Bench, batch: Batch) -> dict[str, Any]:
     """Asks the judged pipeline, one draw at a time, about clean clips.
 
@@ -117,7 +119,7 @@ def probe(cell: Cell, bench: Bench, batch: Batch) -> dict[str, Any]:
         predicted, measured: Change of each clip's margin over 2 STEP along the sign of its gradient, by that gradient and by two
             passes; only where gradients pass the pipeline itself.
     """
-    pipeline = bench.pipeline(cell)
+    pipeline = bench.pipeline(cell, exact=True)  # what it looks for is smaller than the rounding of half precision
     clips, labels = bench.clips(batch)
     room = bench.room(cell)
 

@@ -12,7 +12,10 @@ from ..core.registry import Component, did_you_mean, matching, resolve
 from ..core.specs import split_list
 from ..models.published import resolve_model
 
-EXECUTORS = ("inline", "local")
+EXECUTORS = ("inline", "local", "ray")
+
+PRECISIONS = ("float32", "tf32", "bf16")
+"""What models compute in; part of a result's identity."""
 
 
 def _option(default: Any, help: str) -> Any:
@@ -52,14 +55,28 @@ class Request:
     )
     device: str = _option("auto", "auto, cpu, cuda, cuda:1 ...")
     batch_size: int = _option(32, "Clips per batch; results do not depend on it.")
-    executor: str = _option("inline", "Who computes: inline (this process) or local (processes of this machine, see --workers).")
-    workers: int | None = _option(None, "With --executor local: processes. Default: one per GPU, on a CPU one per two cores.")
+    precision: str = _option(
+        "float32",
+        "What models compute in: float32, tf32 (CUDA) or bf16 (autocast; perturbations stay float32). Part of the result's "
+        "identity: measure with vbench diff what it changes.",
+    )
+    executor: str = _option(
+        "inline", "Who computes: inline (this process), local (processes of this machine) or ray (processes of a cluster)."
+    )
+    workers: int | None = _option(
+        None, "With --executor local or ray: processes. Default: one per GPU; where there is none, one per two cores."
+    )
+    address: str | None = _option(
+        None, "With --executor ray: address of a running Ray cluster; without one it is started on this machine."
+    )
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise InputError("limit", f"{self.limit} is less than 1", "give the number of clips, or leave it out for all")
         if not 1 <= self.batch_size <= 65536:
             raise InputError("batch-size", f"{self.batch_size} is not from 1 to 65536", "give the number of clips per batch")
+        if self.precision not in PRECISIONS:
+            raise InputError("precision", f"{self.precision!r} is unknown", did_you_mean(self.precision, PRECISIONS))
         if self.executor not in EXECUTORS:
             raise InputError("executor", f"{self.executor!r} is unknown", did_you_mean(self.executor, EXECUTORS))
         if self.workers is not None and not 1 <= self.workers <= 1024:

@@ -3,6 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from .cell import Cell
 from .checks import Sample, attack_evidence
 from .corruptions import described
 from .cost import estimate
+from .crafted import Crafted
 from .crafting import craft, fit
 from .engine.partial import Partial
 from .grid import Grid
@@ -77,6 +79,8 @@ def run_grid(
             if bench.stopped():
                 raise KeyboardInterrupt
             keep = store.partial(bench.hash(cell))
+            if reuse == "never":
+                keep.unlink(missing_ok=True)
             result = run_cell(cell, bench, keep)
             store.put(result)
             keep.unlink(missing_ok=True)
@@ -142,11 +146,17 @@ def _measure_batch(
     if attack is None:
         measured.add(batch, judge(cell, bench, pipeline, batch, clips, labels), None)
         return
-    watched = attack if sample.full or not cell.crafted_on_judged else Watched(attack, labels)
-    made = bench.crafted_once(cell, number, lambda: craft(cell, bench, watched, batch, clips, labels, cell.full))
+
+    def make() -> Crafted:
+        # Whoever makes clips that are handed on watches, so that the cell that asks for it finds the margins with them.
+        watched = attack if sample.full or not (cell.crafted_on_judged or cell.handed_on) else Watched(attack, labels)
+        made = craft(cell, bench, watched, batch, clips, labels, cell.full)
+        return replace(made, margins=watched.margins) if isinstance(watched, Watched) else made
+
+    made = bench.crafted_once(cell, number, batch, make)
     judged = judge(cell, bench, pipeline, batch, made.clips, labels)
     measured.add(batch, judged, made)
-    sample.add(batch, judged, watched.margins if isinstance(watched, Watched) else ())
+    sample.add(batch, judged, made.margins)
 
 
 def _declared(pipeline: Pipeline) -> dict[str, Any]:
@@ -181,8 +191,9 @@ def _measure(cell: Cell, bench: Bench, partial: Partial) -> dict[str, Any]:
             partial.seen(batch, measured, sample)
             continue
         _measure_batch(cell, bench, attack, number, batch, measured, sample)
-        partial.save(number + 1, measured, sample, now=bench.stopped())
-        if bench.stopped():
+        stop = bench.stopped()
+        partial.save(number + 1, measured, sample, now=stop)
+        if stop:
             raise KeyboardInterrupt
     evidence = _evidence(cell, bench, sample, attack) if measured.records else {}
     if fitting:

@@ -1,6 +1,6 @@
 """The tidy tables, made from stored cells: `cells.csv`, one row per cell, and `clips.csv`, one row per cell and clip."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress
 from typing import Any
 
@@ -42,6 +42,7 @@ CELL_COLUMNS = [
     "defense_sha256",
     "threat",
     "strength",
+    "dtype",
     "norm",
     "eps",
     "seed",
@@ -86,16 +87,22 @@ def cells_table(cells: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 def clips_table(cells: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     """One row per cell and clip, columns CLIP_COLUMNS; clips that could not be decoded have an error and no numbers."""
-    frames = []
+    columns: dict[str, list[Any]] = {name: [] for name in CLIP_COLUMNS}
     for cell in cells:
-        if cell["clips"]:
-            frames.append(pd.DataFrame(cell["clips"]).rename(columns={"id": "clip"}).assign(cell=cell["cell"]))
-        if cell.get("failed"):
-            failed = pd.DataFrame(cell["failed"]).rename(columns={"id": "clip", "reason": "error"})
-            frames.append(failed.assign(cell=cell["cell"]))
-    if not frames:
-        return pd.DataFrame(columns=pd.Index(CLIP_COLUMNS))
-    return pd.concat(frames, ignore_index=True).reindex(columns=CLIP_COLUMNS)
+        for vectors, names in (
+            (cell["clips"], {"clip": "id"}),
+            (_turned(cell.get("failed", ())), {"clip": "id", "error": "reason"}),
+        ):
+            count = len(vectors.get("id", ()))
+            for name, column in columns.items():
+                known = [cell["cell"]] * count if name == "cell" else vectors.get(names.get(name, name))
+                column.extend([None] * count if known is None else known)
+    return pd.DataFrame(columns)
+
+
+def _turned(failed: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Clips that failed, as vectors."""
+    return {name: [one[name] for one in failed] for name in ("id", "reason")} if failed else {}
 
 
 def write_tables(store: Store) -> None:
@@ -165,7 +172,7 @@ def _place(spec: Mapping[str, Any], **other: Any) -> tuple[Any, ...]:
     clean = seen["kind"] == "clean"
     shared = ("protocol", "dataset", "split", "limit", "manifest_sha256", "model", "weights_sha256", "defense", "seed", "kind")
     made_by = {part: version for part, version in seen["versions"].items() if part not in ("attack", "source")}
-    made_of = str(seen["input"]), str(seen.get("defense_sha256")), str(made_by)
+    made_of = str(seen["input"]), str(seen["dtype"]), str(seen.get("defense_sha256")), str(made_by)
     return (*(seen[key] for key in shared), *made_of, *(() if clean else (seen["attack"], threat)))
 
 

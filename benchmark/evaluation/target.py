@@ -13,7 +13,7 @@ from ..core.errors import InputError
 from ..core.losses import Loss, margin
 from ..core.rng import ClipRandom
 from ..core.whitebox import gradient_of
-from .memory import Room
+from .memory import Room, again, rows_of
 from .threat import Pipeline, Threat
 
 T = TypeVar("T")
@@ -72,7 +72,7 @@ class CountedTarget:
         if not self._pipeline.gradient:
             raise InputError("defense", "lets no gradient pass", "use a transfer or black-box attack")
         if self._draws == 1:
-            parts = self._room.passes(len(clips), lambda rows: self._draw(clips[rows], labels[rows], loss, _rows(rng, rows)))
+            parts = self._room.passes(len(clips), lambda rows: self._draw(clips[rows], labels[rows], loss, rows_of(rng, rows)))
             found = Gradient(*(torch.cat(part) for part in zip(*parts, strict=True))) if len(parts) > 1 else parts[0]
         elif self._of_mean and not isinstance(loss, WithFeatures):  # maps belong to a draw, not to a mean score
             found = self._loss_of_mean_score(clips, labels, loss, rng)
@@ -88,7 +88,7 @@ class CountedTarget:
         """The deployed pipeline's scores."""
         self.queries[rng.positions] += 1
         self._tick(len(clips) * self._pipeline.draws)
-        logits = torch.cat(self._room.passes(len(clips), lambda rows: self._decide(clips[rows], _rows(rng, rows))))
+        logits = torch.cat(self._room.passes(len(clips), lambda rows: self._decide(clips[rows], rows_of(rng, rows))))
         self._see(logits, rng)
         return logits
 
@@ -106,13 +106,7 @@ class CountedTarget:
 
     def _again(self, rng: ClipRandom, job: Callable[[], T]) -> T:
         """A pass that ran out of memory is made again, with the same draws."""
-        state = rng.state() if self.stochastic else []
-        try:
-            return job()
-        except torch.OutOfMemoryError:
-            if state:
-                rng.restore(state)
-            raise
+        return again(rng, self.stochastic, job)
 
     def _mean_of_losses(self, clips: Tensor, labels: Tensor, loss: Loss, rng: ClipRandom) -> Gradient:
         """Draws of all clips, one draw after the other, side by side in passes that fit."""
@@ -178,10 +172,3 @@ class CountedTarget:
         fooled = margin(logits.cpu(), self._labels[rows]) <= 0
         new = rows[fooled & (self.solved[rows] < 0)]
         self.solved[new] = self.gradients[new] + self.queries[new]
-
-
-def _rows(rng: ClipRandom, rows: slice) -> ClipRandom:
-    """The streams of a slice of clips; all of them as they are."""
-    if rows == slice(0, len(rng)):
-        return rng
-    return rng[torch.arange(rows.start, rows.stop)]

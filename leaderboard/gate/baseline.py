@@ -205,7 +205,9 @@ def _shares(counts: NDArray[np.integer], passes: int) -> NDArray[np.floating]:
 def _single(cells: Sequence[Mapping[str, Any]], where: str) -> list[Mapping[str, Any]]:
     """Each cell once: of runs to full strength and to the first success the full one, of the same run twice the newest."""
     found: dict[tuple[Any, ...], Mapping[str, Any]] = {}
-    for cell in sorted(cells, key=lambda cell: (cell["spec"].get("strength") == "full", cell["provenance"]["started"])):
+    for cell in sorted(
+        cells, key=lambda cell: (str(cell["spec"].get("strength")).startswith("full"), cell["provenance"]["started"])
+    ):
         spec = cell["spec"]
         other = found.get(identity(spec))
         if other is not None and other["spec"].get("strength") == spec.get("strength"):

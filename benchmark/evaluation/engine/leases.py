@@ -1,6 +1,7 @@
 """Who works on which cell: leases are files in the store, so that workers need nothing but a shared folder."""
 
 import contextlib
+import errno
 import json
 import os
 import socket
@@ -18,6 +19,9 @@ TTL = 60.0
 
 BEATS = 6
 """Signs of life per TTL."""
+
+NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS}
+"""What file systems without hard links answer."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,10 @@ class Lease:
     deaths: int = 0
 
 
+UNREADABLE = Lease("", "", "", 0, 0)
+"""Stands for a torn lease file, as a crash of its host may leave it: only its age tells whether it is still held."""
+
+
 class Leases:
     """The leases of a worker. A context: while it lasts a thread gives signs of life, at its end what is held is given back.
 
@@ -49,14 +57,14 @@ class Leases:
 
     Args:
         folder: The store.
-        run: Name of the run.
+        run: Name of the run; by default one of its own, in which nobody else can have died.
         ttl: See TTL.
     """
 
-    def __init__(self, folder: Path, run: str, ttl: float = TTL) -> None:
+    def __init__(self, folder: Path, run: str = "", ttl: float = TTL) -> None:
         self.folder, self.ttl = folder / "leases", ttl
         owner = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
-        self.me = Lease(owner, run, _host(), os.getpid(), born(os.getpid()) or 0)
+        self.me = Lease(owner, run or owner, _host(), os.getpid(), born(os.getpid()) or 0)
         self._held: set[Path] = set()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._live, daemon=True)
@@ -97,6 +105,14 @@ class Leases:
         """Gives a lease back."""
         self._drop(self.folder / f"{name}.json")
 
+    def free(self, owner: str, innocent: bool) -> None:
+        """Frees the leases of a worker that is known to be dead; `innocent`: the death does not count against its cells."""
+        for path in self.folder.glob("*.json"):
+            holder = self._read(path)
+            if holder is not None and holder.owner == owner:
+                with contextlib.suppress(FileNotFoundError):
+                    path.unlink() if innocent else os.utime(path, (0, 0))
+
     @contextlib.contextmanager
     def holding(self, name: str) -> Iterator[Lease | None]:
         """A claim that is given back at the end of the block, whatever ends it."""
@@ -107,18 +123,35 @@ class Leases:
             if lease:
                 self.release(name)
 
+    def now(self) -> float:
+        """The time on the clock that stamps the store's files.
+
+        Raises:
+            InputError: The store cannot be written.
+        """
+        probe = self.folder / f".{self.me.owner}.clock"
+        try:
+            probe.touch()
+            return probe.stat().st_mtime
+        except OSError as error:
+            raise _unwritable(probe, error) from None
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink()
+
     def _take(self, path: Path, lease: Lease) -> bool:
         draft = path.with_name(f".{path.name}.{lease.owner}.tmp")
         try:
             draft.write_text(json.dumps(asdict(lease)), encoding="utf-8")
-            try:
-                os.link(draft, path)
-            except FileExistsError:
+            _place(draft, path)
+        except FileExistsError:
+            if self._read(path) != lease:  # or NFS has lost its answer, and asked twice
                 return False
-            finally:
-                draft.unlink(missing_ok=True)
         except OSError as error:
-            raise InputError("store", f"cannot write {path}: {error.strerror or error}") from None
+            raise _unwritable(path, error) from None
+        finally:
+            with contextlib.suppress(OSError):
+                draft.unlink()
         self._held.add(path)
         return True
 
@@ -127,33 +160,29 @@ class Leases:
         grave = path.with_name(f".{path.name}.{self.me.owner}.dead")
         try:
             os.rename(path, grave)
-        except OSError:
+        except FileNotFoundError:
             return False
-        found = self._read(grave)
-        if found is not None and found != holder:  # somebody else was faster, and this one lives
-            with contextlib.suppress(OSError):
-                os.link(grave, path)
-            grave.unlink(missing_ok=True)
-            return False
+        except OSError as error:
+            raise _unwritable(path, error) from None
+        mistaken = self._read(grave) != holder  # somebody else was faster, and this one lives
+        with contextlib.suppress(OSError):
+            if mistaken:
+                _place(grave, path)
         grave.unlink(missing_ok=True)
-        return True
+        return not mistaken
 
     def _lives(self, path: Path, holder: Lease) -> bool:
         if holder.host == self.me.host:
-            return born(holder.pid) == holder.born
+            started = born(holder.pid)
+            if started is None:
+                return False
+            if started and holder.born:
+                return started == holder.born
+        now = self.now()
         try:
-            return self._now() - path.stat().st_mtime <= self.ttl
+            return now - path.stat().st_mtime <= self.ttl
         except FileNotFoundError:
             return True  # given back just now: the next look finds it free
-
-    def _now(self) -> float:
-        """The time on the clock that stamps this folder's files."""
-        probe = self.folder / f".{self.me.owner}.clock"
-        probe.touch()
-        try:
-            return probe.stat().st_mtime
-        finally:
-            probe.unlink(missing_ok=True)
 
     def _live(self) -> None:
         while not self._end.wait(self.ttl / BEATS):
@@ -171,17 +200,17 @@ class Leases:
     def _read(path: Path) -> Lease | None:
         try:
             return Lease(**json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+        except FileNotFoundError:
             return None
+        except (OSError, ValueError, TypeError):
+            return UNREADABLE
 
 
 def born(pid: int) -> int | None:
-    """When a living process of this host was started, in clock ticks since boot, or 0 without /proc; None where there is none."""
+    """When a living process of this host was started, in clock ticks since boot; 0: not known; None: there is no such process."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    except FileNotFoundError:
-        if Path("/proc/self/stat").exists():
-            return None
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # no /proc, a process that is hidden from us, or none
         try:
             os.kill(pid, 0)
         except ProcessLookupError:
@@ -194,8 +223,24 @@ def born(pid: int) -> int | None:
 
 
 def _host() -> str:
-    """This host, and the process numbers that hold here: containers may share a host's name."""
+    """This host since its boot, and the process numbers that hold here: hosts and containers may share a name."""
+    known = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        known.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip())
+        known.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(known)
+
+
+def _place(draft: Path, path: Path) -> None:
+    """Gives a file a second name, if that is free."""
     try:
-        return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return socket.gethostname()
+        os.link(draft, path)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        with path.open("xb") as stream:
+            stream.write(draft.read_bytes())
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError("store", f"cannot write {path}: {error.strerror or error}")

@@ -15,10 +15,16 @@ from .plan import Plan, Planned
 from .worker import unfinished
 
 RESTARTS = 3
-"""How often a slot's worker is started again after it died without a word: more deaths than that are no accident."""
+"""How often a slot's worker is started again while no cell is finished: more deaths than that are no accident."""
 
 PAUSE = 0.1
-"""Seconds between looks at the workers."""
+"""Seconds between looks at the workers, and at least: over a store of many cells on a slow disk a look takes time itself."""
+
+REST = 5
+"""How many times as long as a look the driver then rests."""
+
+STOPPED = 130
+"""Exit code of a worker that was asked to stop."""
 
 REPORT = 2000
 """Characters of a worker's last words that are passed on."""
@@ -68,18 +74,24 @@ class Local:
         self._log = store.folder / "log"
 
     def __enter__(self) -> "Local":
-        self._log.mkdir(parents=True, exist_ok=True)
-        for number in range(len(self.slots)):
-            self._start(number)
+        try:
+            self._log.mkdir(parents=True, exist_ok=True)
+            for number in range(len(self.slots)):
+                self._words_of(number).unlink(missing_ok=True)
+                self._start(number)
+        except OSError as error:
+            raise InputError("store", f"cannot write {self._log}: {error.strerror or error}") from None
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Asks the workers to finish their batch and waits for them; Ctrl-C reaches them by itself."""
+        """Asks the workers to finish their batch, and waits for them."""
         for process in self._running.values():
             if process.poll() is None:
                 process.terminate()
-        for process in self._running.values():
+        for number, process in self._running.items():
             process.wait()
+            if not self._words(number):
+                self._words_of(number).unlink(missing_ok=True)
 
     def results(self, stopped: Callable[[], bool] = lambda: False) -> Iterator[tuple[Done, int]]:
         """The cells with their numbers, in the order in which they are finished.
@@ -94,43 +106,56 @@ class Local:
         waiting = {one.index: one for bundle in self.plan.bundles() for one in bundle}
         since = self.plan.path(self.store).stat().st_mtime
         while waiting:
+            began = time.monotonic()
             found = [one for one in waiting.values() if not unfinished(one, self.plan, self.store, since)]
+            took = time.monotonic() - began
             for one in found:
                 del waiting[one.index]
                 yield Done(self.plan.cell(one), self.store.get(one.hash), False), one.index
             if stopped():
                 raise KeyboardInterrupt
-            if not found:
-                self._look_after(list(waiting.values()))
-                time.sleep(PAUSE)
+            if found:
+                self._deaths = [0] * len(self.slots)
+            elif self._ended():
+                # Looked at once more: a worker may have stored the last cell and ended since.
+                self._look_after([one for one in waiting.values() if unfinished(one, self.plan, self.store, since)])
+            else:
+                time.sleep(max(PAUSE, REST * took))
+
+    def _ended(self) -> dict[int, int]:
+        """The exit codes of the workers that are no more."""
+        return {number: code for number, process in self._running.items() if (code := process.poll()) is not None}
 
     def _look_after(self, waiting: Sequence[Planned]) -> None:
-        """Starts workers again that were killed; one that ended by itself had nothing to do, or has said why."""
-        for number, process in list(self._running.items()):
-            code = process.poll()
-            if code is None:
-                continue
+        """Starts workers again that died: one ends by itself when nothing is left, when it was asked to, or with a word."""
+        if not waiting:
+            return
+        for number, code in self._ended().items():
+            if code == 2:
+                raise InputError("executor", f"a worker ended: {self._words(number)}")
             del self._running[number]
-            if code < 0 and self._deaths[number] < RESTARTS:
+            if code != STOPPED and self._deaths[number] < RESTARTS:
                 self._deaths[number] += 1
                 self._start(number)
-            elif code == 2:
-                raise InputError("executor", f"a worker ended: {self._words(number)}")
         if not self._running:
             names = ", ".join(one.name for one in waiting[:3])
-            raise InputError("executor", f"all workers ended, and {len(waiting)} cells are open ({names}): {self._words(0)}")
+            words = next(filter(None, map(self._words, range(len(self.slots)))), "none said why")
+            raise InputError("executor", f"all workers ended, and {len(waiting)} cells are open ({names}): {words}")
 
     def _start(self, number: int) -> None:
         slot = self.slots[number]
         command = [sys.executable, "-m", "robustvideo.benchmark.cli.main", "worker", "--store", str(self.store.folder)]
         command += ["--plan", self.plan.id, "--device", slot.device, "--parent", str(os.getpid()), "--quiet"]
         environment = os.environ | {"OMP_NUM_THREADS": str(slot.threads), "VBENCH_NO_PROGRESS": "1"}
-        with self._words_of(number).open("wb") as log:
+        with self._words_of(number).open("ab") as log:
             self._running[number] = subprocess.Popen(command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
     def _words_of(self, number: int) -> Path:
         return self._log / f"{self.plan.id}-{number}.log"
 
     def _words(self, number: int) -> str:
-        text = self._words_of(number).read_text(encoding="utf-8", errors="replace")[-REPORT:]
-        return " ".join(text.split()[-60:]) or "it said nothing"
+        try:
+            text = self._words_of(number).read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return ""
+        return " ".join(text[-REPORT:].split()[-60:])

@@ -2,9 +2,11 @@
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ...core.errors import InputError
 from ...core.files import write_atomically
 from ...core.interfaces import Batch
 from ..checks import Sample
@@ -12,6 +14,9 @@ from ..measure import Measured
 
 EVERY = 5.0
 """Seconds between two writes: cells that are shorter leave nothing."""
+
+KEYS = {"batch_size", "batches", "ids", "sample", "vectors", "notes", "evidence"}
+"""What a state consists of."""
 
 
 class Partial:
@@ -25,6 +30,7 @@ class Partial:
     def __init__(self, path: Path | None, batch_size: int) -> None:
         self._path, self._batch_size = path, batch_size
         self._written = time.monotonic()
+        self._ids: list[str] = []
 
     def load(self, measured: Measured, sample: Sample) -> int:
         """Fills in what an earlier worker measured, and returns how many batches that were."""
@@ -33,20 +39,33 @@ class Partial:
             return 0
         measured.vectors, measured.notes, measured.evidence = state["vectors"], state["notes"], state["evidence"]
         sample.restore(state["sample"])
+        self._ids = state["ids"]
         return state["batches"]
 
     def seen(self, batch: Batch, measured: Measured, sample: Sample) -> None:
-        """Takes in the clips of a batch that was measured before, for which the numbers are there."""
+        """Takes in the clips of a batch that was measured before, for which the numbers are there.
+
+        Raises:
+            InputError: It has other clips than then.
+        """
+        start = len(measured.records)
+        if self._ids[start : start + len(batch.records)] != batch.ids:
+            raise InputError("dataset", "other clips can be decoded than before this cell was interrupted", "run it again")
         measured.records += batch.records
         sample.see(batch)
 
     def save(self, batches: int, measured: Measured, sample: Sample, now: bool = False) -> None:
-        """Writes the state after so many batches, if the last time is long ago, or `now`."""
+        """Writes the state after so many batches, if the last time is long ago, or `now`.
+
+        A disk that is full costs the state, not the cell: whether the cell itself can be stored is seen when it is there.
+        """
         if self._path is None or not (now or time.monotonic() - self._written >= EVERY):
             return
         state: dict[str, Any] = {"batch_size": self._batch_size, "batches": batches, "sample": sample.state()}
+        state |= {"ids": [record.id for record in measured.records]}
         state |= {"vectors": measured.vectors, "notes": measured.notes, "evidence": measured.evidence}
-        write_atomically(self._path, json.dumps(state, separators=(",", ":")))
+        with suppress(OSError):
+            write_atomically(self._path, json.dumps(state, separators=(",", ":")))
         self._written = time.monotonic()
 
     def _read(self) -> dict[str, Any] | None:
@@ -54,4 +73,6 @@ class Partial:
             state = json.loads(self._path.read_text(encoding="utf-8")) if self._path else None
         except (OSError, ValueError):
             return None
-        return state if state and state.get("batch_size") == self._batch_size else None
+        if not isinstance(state, dict) or state.keys() != KEYS:
+            return None
+        return state if state["batch_size"] == self._batch_size else None

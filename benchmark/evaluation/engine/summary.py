@@ -79,7 +79,8 @@ def _stored_rates(store: Store, bench: Bench) -> dict[str, float]:
     totals: dict[str, tuple[float, float]] = {}
     for row in rows:
         # Oblivious and transferred cells may have taken their clips from a neighbour.
-        if row["status"] == "ok" and row["device"] == here and row["threat"].startswith(("white-box", "adaptive", "grey-box")):
+        same = row["device"] == here and row.get("dtype", "float32") == bench.precision
+        if row["status"] == "ok" and same and row["threat"].startswith(("white-box", "adaptive", "grey-box")):
             work, wall = totals.get(row["model"], (0.0, 0.0))
             more = GRADIENT_COST * float(row["grad_calls"]) + float(row["queries"])
             totals[row["model"]] = work + more, wall + float(row["wall_s"])

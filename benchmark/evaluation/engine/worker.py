@@ -3,12 +3,13 @@
 import random
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 from ...core.errors import InputError
 from ..bench import Bench
 from ..run import Done, quarantined, run_cell
 from ..store import Store
+from .artifacts import Artifacts
 from .leases import Lease, Leases
 from .plan import Plan, Planned
 
@@ -17,6 +18,9 @@ DEATHS = 2
 
 PAUSE = 0.2
 """Seconds between looks while every open cell is in other hands."""
+
+ABANDONED = 3600.0
+"""Seconds after which a temporary file has no writer any more."""
 
 
 def work(plan: Plan, store: Store, leases: Leases, bench: Bench) -> Iterator[Done]:
@@ -28,7 +32,11 @@ def work(plan: Plan, store: Store, leases: Leases, bench: Bench) -> Iterator[Don
         InputError: The store cannot be written.
         KeyboardInterrupt: Somebody asked to stop; what was measured is kept.
     """
-    since = plan.path(store).stat().st_mtime
+    try:
+        since = plan.path(store).stat().st_mtime
+    except FileNotFoundError:  # whoever takes a plan away has seen it finished
+        return
+    bench.keeper = artifacts = Artifacts(plan, store, leases, bench)
     bundles = plan.bundles()
     while bundles:
         idle = True
@@ -41,6 +49,7 @@ def work(plan: Plan, store: Store, leases: Leases, bench: Bench) -> Iterator[Don
             raise KeyboardInterrupt
         if bundles and idle:
             time.sleep(PAUSE * (1 + random.random()))
+    artifacts.discard()
 
 
 def _bundle(bundle: list[Planned], plan: Plan, store: Store, leases: Leases, bench: Bench, since: float) -> Iterator[Done]:
@@ -54,20 +63,43 @@ def _bundle(bundle: list[Planned], plan: Plan, store: Store, leases: Leases, ben
                     return
                 if bench.stopped():
                     raise KeyboardInterrupt
-                yield _run(planned, plan, store, bench, lease)
+                yield _run(planned, plan, store, bench, lease, since)
             bundle.pop(0)
 
 
-def _run(planned: Planned, plan: Plan, store: Store, bench: Bench, lease: Lease) -> Done:
-    cell = plan.cell(planned)
+def _run(planned: Planned, plan: Plan, store: Store, bench: Bench, lease: Lease, since: float) -> Done:
+    try:
+        cell = plan.cell(planned)
+    except IndexError:
+        raise InputError("store", f"{planned.name} is no cell of the plan's request here", "plan it again") from None
     if bench.hash(cell) != planned.hash:
         problem = f"{planned.name} has hash {bench.hash(cell)} here and {planned.hash} in the plan"
         raise InputError("store", problem, "use the same version, weights and data as the plan was made with")
     keep = store.partial(planned.hash)
+    if plan.request.reuse == "never" and keep.exists() and keep.stat().st_mtime < since:
+        keep.unlink()  # of an earlier run, of which nothing is to be taken
     result = quarantined(cell, bench, lease.deaths) if lease.deaths >= DEATHS else run_cell(cell, bench, keep)
     store.put(result)
     keep.unlink(missing_ok=True)
     return Done(cell, result, False)
+
+
+def tidy(store: Store, leases: Leases) -> None:
+    """Takes away what killed workers have left: leases and kept batches of cells that are stored, and old temporary files.
+
+    Raises:
+        InputError: The store cannot be written.
+    """
+    left = {path.stem for kind in ("leases", "partial") for path in (store.folder / kind).glob("*.json")}
+    for name in left:
+        with leases.holding(name) if store.path(name).exists() else nullcontext() as lease:
+            if lease:
+                store.partial(name).unlink(missing_ok=True)
+    now = leases.now()
+    for path in store.folder.rglob(".*"):
+        with suppress(OSError):  # its writer lives, and was faster
+            if path.suffix in (".tmp", ".dead", ".clock") and now - path.stat().st_mtime > ABANDONED:
+                path.unlink()
 
 
 def unfinished(planned: Planned, plan: Plan, store: Store, since: float) -> bool:
@@ -76,6 +108,8 @@ def unfinished(planned: Planned, plan: Plan, store: Store, since: float) -> bool
         mine = store.path(planned.hash).stat().st_mtime >= since
     except FileNotFoundError:
         return True
+    except OSError as error:
+        raise InputError("store", f"cannot read {store.path(planned.hash)}: {error.strerror or error}") from None
     if mine or plan.request.reuse == "always":
         return False
     return plan.request.reuse == "never" or store.state(planned.hash) != "ok"

@@ -1,0 +1,58 @@
+"""`vbench cache`: what a store keeps besides its cells, so that nothing is computed twice."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..core.errors import InputError
+
+app = typer.Typer(help="What a store keeps of unfinished runs.", no_args_is_help=True)
+Folder = Annotated[Path, typer.Option("--store", help="Folder of the results.", envvar="VBENCH_STORE", show_envvar=False)]
+
+
+@app.callback()
+def _group() -> None:
+    """What a store keeps of unfinished runs: vbench cache list, vbench cache prune."""
+
+
+@app.command("list")
+def show(store: Folder = Path("vbench-store")) -> None:
+    """List the sets of adversarial clips that cells of unfinished plans share.
+
+    Example: vbench cache list --store results
+    """
+    from rich.table import Table
+
+    from ..evaluation.engine.artifacts import kept
+    from ..evaluation.store import Store
+    from .card_view import wide_console
+
+    table = Table("clips", "cells", "MB", "needed by a plan")
+    found = kept(Store(_existing(store)))
+    for one in found:
+        table.add_row(one.path.name, str(len(one.cells)), f"{one.bytes / 1e6:.1f}", "yes" if one.needed else "no")
+    wide_console().print(table)
+    print(f"{len(found)} sets, {sum(one.bytes for one in found) / 1e6:.1f} MB")
+
+
+@app.command("prune")
+def prune(
+    store: Folder = Path("vbench-store"),
+    all: Annotated[bool, typer.Option("--all", help="Also what open plans need: it is made again.")] = False,
+) -> None:
+    """Remove adversarial clips that no open plan needs, the state of cells that are stored, and files that killed workers left.
+
+    Example: vbench cache prune --store results
+    """
+    from ..evaluation.engine.prune import prune
+    from ..evaluation.store import Store
+
+    sets, freed = prune(Store(_existing(store)), all)
+    print(f"removed {sets} sets of adversarial clips; {freed / 1e6:.1f} MB in all are free")
+
+
+def _existing(store: Path) -> Path:
+    if not store.is_dir():
+        raise InputError("store", f"{store} is no folder", "name the store of a run")
+    return store

@@ -1,0 +1,35 @@
+"""Removing what a store keeps besides its cells."""
+
+import shutil
+
+from ..store import Store
+from .artifacts import kept, size_of
+from .leases import Leases
+from .worker import tidy
+
+
+def prune(store: Store, everything: bool = False) -> tuple[int, int]:
+    """Removes what no open plan needs, and what dead workers have left.
+
+    Args:
+        store: The store.
+        everything: Also what open plans need and the states of cells that are not stored; workers make it again.
+
+    Returns:
+        Sets of adversarial clips that were removed, and bytes in all.
+
+    Raises:
+        InputError: The store cannot be written.
+    """
+    before = size_of(store.folder)
+    gone = [one for one in kept(store) if everything or not one.needed]
+    for one in gone:
+        shutil.rmtree(one.path, ignore_errors=True)
+    with Leases(store.folder) as leases:
+        for path in leases.folder.glob("crafted-*.json"):
+            with leases.holding(path.stem):  # a dead worker's goes with the claim
+                pass
+        for path in (store.folder / "partial").glob("*.json") if everything else ():
+            path.unlink(missing_ok=True)
+        tidy(store, leases)
+    return len(gone), max(0, before - size_of(store.folder))

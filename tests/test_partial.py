@@ -1,0 +1,104 @@
+"""A cell that is interrupted goes on where it was, to the same numbers."""
+
+import json
+import os
+import shutil
+
+import pytest
+import torch
+from grids import model_file
+from robustvideo.benchmark.evaluation import run
+from robustvideo.benchmark.evaluation.bench import Bench
+from robustvideo.benchmark.evaluation.engine import partial
+from robustvideo.benchmark.evaluation.engine.plan import grid_of
+from robustvideo.benchmark.evaluation.request import Request
+
+FOOTAGE = {}
+"""Decoded once; everything else is made anew, as in another process."""
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    path = model_file(tmp_path_factory.mktemp("model"))
+    common = {"model": [f"{path}:build"], "defense": ["shuffle"], "limit": 8}
+    attacks = Request(**common, attack=["pgd:steps=2,random_start=true"])
+    corruptions = Request(**common, corruption=["fog"], severity="3")
+    return [*grid_of(attacks).cells(), *grid_of(corruptions).cells()[-2:]]
+
+
+def bench_for(stop_after=None, size=3):
+    """A bench, which is asked to stop after so many batches."""
+    bench = Bench(torch.device("cpu"), size)
+    bench.footage = FOOTAGE.setdefault(size, bench.footage)
+    if stop_after is not None:
+        answers = iter([False] * (stop_after - 1))
+        bench.stopped = lambda: next(answers, True)
+    return bench
+
+
+def numbers(result):
+    assert result["status"] == "ok", result["error"]
+    return {name: value for name, value in result.items() if name != "provenance"}
+
+
+def interrupted(cell, path):
+    """The state after one more batch."""
+    with pytest.raises(KeyboardInterrupt):
+        run.run_cell(cell, bench_for(stop_after=1), path)
+    return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def attacked(cells):
+    return next(cell for cell in cells if str(cell.threat) == "white-box")
+
+
+@pytest.fixture(scope="module")
+def whole(attacked):
+    return numbers(run.run_cell(attacked, bench_for()))
+
+
+def test_every_kind_of_cell_goes_on_after_its_last_batch(cells, tmp_path, monkeypatch):
+    kinds = set()
+    for number, cell in enumerate(cells):
+        keep = tmp_path / f"{number}.json"
+        assert [interrupted(cell, keep)["batches"] for _ in range(3)] == [1, 2, 3]
+        with monkeypatch.context() as patch:
+            patch.setattr(run, "_measure_batch", lambda *_: pytest.fail("measured twice"))
+            result = numbers(run.run_cell(cell, bench_for(), keep))
+        assert result == numbers(run.run_cell(cell, bench_for()))
+        kinds.add((cell.kind, str(cell.threat)))
+    assert len(kinds) == 5 and len(cells) == 7
+
+
+def test_what_does_not_fit_is_ignored(attacked, whole, tmp_path):
+    keep = tmp_path / "keep.json"
+    state = interrupted(attacked, keep)
+    assert numbers(run.run_cell(attacked, bench_for(size=4), keep))["clips"] == whole["clips"], "another batch size"
+    lesser = {name: value for name, value in state.items() if name != "evidence"}
+    for text in ("", keep.read_text()[:-20], "[1]", "3", json.dumps(lesser), "\x00"):
+        keep.write_text(text)
+        assert numbers(run.run_cell(attacked, bench_for(), keep)) == whole
+
+
+def test_numbers_are_never_put_to_other_clips(attacked, tmp_path):
+    keep = tmp_path / "keep.json"
+    state = interrupted(attacked, keep)
+    keep.write_text(json.dumps(state | {"ids": state["ids"][1:] + state["ids"][:1]}))
+    result = run.run_cell(attacked, bench_for(), keep)
+    assert result["status"] == "error" and "other clips can be decoded than before" in result["error"]
+
+
+def test_a_disk_that_is_full_for_a_while_costs_no_cell(attacked, whole, tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(partial, "EVERY", 0)
+    monkeypatch.setattr(os, "fsync", full)
+    assert numbers(run.run_cell(attacked, bench_for(), tmp_path / "partial" / "keep.json")) == whole
+    assert list((tmp_path / "partial").iterdir()) == []
+    monkeypatch.undo()
+    monkeypatch.setattr(partial, "EVERY", 0)
+    run.run_cell(attacked, bench_for(), tmp_path / "partial" / "keep.json")
+    assert json.loads((tmp_path / "partial" / "keep.json").read_text())["batches"] == 3
+    shutil.rmtree(tmp_path / "partial")

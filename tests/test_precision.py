@@ -1,0 +1,160 @@
+"""Other precisions than float32, and passes that do not fit."""
+
+import dataclasses
+import json
+
+import pytest
+import torch
+from robustvideo.benchmark import InputSpec, Model, evaluate
+from robustvideo.benchmark.core.errors import InputError
+from robustvideo.benchmark.core.interfaces import Batch, ClipRecord
+from robustvideo.benchmark.core.registry import ready
+from robustvideo.benchmark.evaluation.bench import Bench
+from robustvideo.benchmark.evaluation.cell import Cell
+from robustvideo.benchmark.evaluation.grid import resolve_chain
+from robustvideo.benchmark.evaluation.measure import judge
+from robustvideo.benchmark.evaluation.memory import shared_room
+from robustvideo.benchmark.evaluation.precision import full_float32, in_precision
+from robustvideo.benchmark.evaluation.probes import probe
+from robustvideo.benchmark.evaluation.request import Request
+from robustvideo.benchmark.evaluation.store import Store
+from robustvideo.benchmark.evaluation.threat import Pipeline
+from robustvideo.leaderboard.gate.diff import compare
+from torch import nn
+
+PGD = "pgd:eps=8/255,steps=2"
+
+
+@pytest.fixture
+def seen(net):
+    """A cell of the mock model behind a random defence, and a bench that it is measured on."""
+
+    def make(defense="smoothing:sigma=0.05,draws=3", **options):
+        data = ready("dataset", "made", type("Made", (), {"classes": tuple("abcdef")})())
+        cell = Cell(data, "test", None, ready("model", "mock", net), defense=resolve_chain(defense))
+        return cell, Bench(**options)
+
+    return make
+
+
+def test_half_precision_moves_scores_a_little_and_gives_float32_back(net, clips, streams):
+    plain = Pipeline.build(net, [])
+    half = in_precision(plain, "bf16", torch.device("cpu"))
+    exact, rounded = plain.decide(clips, streams(5)), half.decide(clips, streams(5))
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(exact, rounded)
+    torch.testing.assert_close(exact, rounded, atol=0.1, rtol=0.05)
+    leaf = clips.clone().requires_grad_()
+    (grad,) = torch.autograd.grad(half.scorer(leaf, streams(5)).sum(), leaf)
+    (true,) = torch.autograd.grad(plain.scorer(leaf, streams(5)).sum(), leaf)
+    assert grad.dtype == torch.float32 and not torch.equal(grad, true)
+    assert torch.cosine_similarity(grad.flatten(), true.flatten(), dim=0) > 0.98
+
+
+def test_the_network_computes_in_half_precision(clips, streams):
+    kinds = []
+
+    class Telling(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(3, 6)
+
+        def forward(self, given):
+            out = self.head(given.mean(dim=(2, 3, 4)))
+            kinds.append(out.dtype)
+            return out
+
+    model = Model(Telling(), InputSpec(frames=8, size=12, short_side=12), 6).eval().requires_grad_(False)
+    for name in ("float32", "bf16"):
+        in_precision(Pipeline.build(model, []), name, torch.device("cpu")).decide(clips, streams(5))
+    assert kinds == [torch.float32, torch.bfloat16]
+
+
+def test_precision_is_part_of_the_identity_and_of_the_table(net, clips, labels, tmp_path):
+    rows = {name: evaluate(net, (clips, labels), PGD, "shuffle", store=tmp_path, precision=name) for name in ("float32", "bf16")}
+    assert not set(rows["float32"]["cell"]) & set(rows["bf16"]["cell"])
+    assert set(rows["bf16"]["dtype"]) == {"bf16"} and (rows["bf16"]["status"] == "ok").all()
+    assert (rows["bf16"]["linf"] <= 8 / 255 + 1e-6).all(), "perturbations stay float32 and inside the budget"
+    stored = [cell["spec"] for cell in Store(tmp_path).cells()]
+    pairs = {json.dumps(spec | {"dtype": ""}, sort_keys=True) for spec in stored}
+    assert len(stored) == 2 * len(pairs), "and nothing else of the identity differs"
+
+
+def test_a_diff_compares_two_precisions(net, clips, labels, tmp_path):
+    for name in ("float32", "bf16"):
+        evaluate(net, (clips, labels), PGD, store=tmp_path / name, precision=name)
+    found = compare(tmp_path / "float32", tmp_path / "bf16")
+    assert len(found.changes) == 2 and not found.apart
+
+
+def test_a_probe_is_made_in_float32(net, clips, labels):
+    """Half precision puts scores on a grid and drowns a difference of 1e-4: neither says anything of the defence."""
+    records = [ClipRecord(f"clip{number}", None, int(label), "") for number, label in enumerate(labels)]
+    data = ready("dataset", "made", type("Made", (), {"classes": tuple("abcdef")})())
+    cell = Cell(data, "test", None, ready("model", "mock", net))
+    found = [probe(cell, Bench(precision=name), Batch(records[:4], clips[:4])) for name in ("float32", "bf16")]
+    assert found[0] == found[1] and found[0]["measured"]
+
+
+def test_tf32_is_one_of_cuda_devices():
+    with pytest.raises(InputError, match="precision: tf32 is one of CUDA devices, and this is cpu; use float32 or bf16"):
+        Bench(precision="tf32")
+    with pytest.raises(InputError, match="did you mean bf16"):
+        Bench(precision="bf61")
+    with pytest.raises(InputError, match="did you mean float32"):
+        Request(model=["tsm"], precision="float")
+    assert Request(model=["tsm"]).precision == Bench().precision == "float32"
+
+
+def test_full_float32_leaves_the_settings_as_they_were():
+    settings = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [one.allow_tf32 for one in settings]
+    try:
+        settings[0].allow_tf32, settings[1].allow_tf32 = True, False
+        with full_float32():
+            assert not any(one.allow_tf32 for one in settings)
+        assert [one.allow_tf32 for one in settings] == [True, False]
+    finally:
+        settings[0].allow_tf32, settings[1].allow_tf32 = before
+
+
+@pytest.mark.parametrize("defense", ["none", "smoothing:sigma=0.05,draws=3"])
+def test_judging_makes_passes_that_fit_and_gives_the_same(seen, net, clips, labels, monkeypatch, defense):
+    cell, bench = seen(defense)
+    records = [ClipRecord(f"clip{number}", None, int(label), "") for number, label in enumerate(labels)]
+    batch = Batch(records, clips)
+    shared_room.cache_clear()
+    wanted = judge(cell, bench, bench.pipeline(cell), batch, clips, labels)
+    forward, sizes, sold_out = net.net.forward, [], []
+
+    def small(given):
+        if len(given) > 2:
+            sold_out.append(len(given))
+            raise torch.OutOfMemoryError("made up")
+        sizes.append(len(given))
+        return forward(given)
+
+    monkeypatch.setattr(net.net, "forward", small)
+    found = judge(cell, bench, bench.pipeline(cell), batch, clips, labels)
+    for field in dataclasses.fields(found):
+        torch.testing.assert_close(getattr(found, field.name), getattr(wanted, field.name))
+    assert set(sizes) == {2, 1} and sold_out == [5], "5, then 2 at a time"
+    # Another bench of this process, and another cell of the model, know it.
+    other, again = seen("shuffle")
+    judge(other, again, again.pipeline(other), batch, clips, labels)
+    assert sold_out == [5] and again.room(other) is bench.room(cell)
+    shared_room.cache_clear()
+
+
+def test_a_clip_that_does_not_fit_alone_is_an_error(seen, net, clips, labels, monkeypatch):
+    cell, bench = seen("none")
+
+    def none(given):
+        raise torch.OutOfMemoryError("made up")
+
+    pipeline = bench.pipeline(cell)
+    monkeypatch.setattr(net.net, "forward", none)
+    batch = Batch([ClipRecord(f"clip{number}", None, 0, "") for number in range(5)], clips)
+    with pytest.raises(torch.OutOfMemoryError, match="made up"):
+        judge(cell, bench, pipeline, batch, clips, labels)
+    shared_room.cache_clear()

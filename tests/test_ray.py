@@ -1,0 +1,292 @@
+"""Runs over the nodes of a Ray cluster: a head and two nodes with made-up GPUs, all on this machine."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from download_server import serving
+from robustvideo.benchmark.core.errors import InputError
+from robustvideo.benchmark.evaluation.engine import actor, cluster, nodes
+from robustvideo.benchmark.evaluation.engine.leases import Leases
+from robustvideo.benchmark.evaluation.engine.plan import Plan
+from robustvideo.benchmark.evaluation.request import Request
+from robustvideo.benchmark.evaluation.store import Store
+
+MODEL = """
+import time
+
+from robustvideo.benchmark import InputSpec, Model
+from torch import nn
+
+
+def build(classes: int = 8, wait: float = 0.0):
+    class Net(nn.Module):
+        def forward(self, clips):
+            time.sleep(wait)
+            return clips.mean(dim=(3, 4)).flatten(1)[:, :classes]
+
+    return Model(Net(), InputSpec(frames=4, size=16, short_side=16, mean=(0.5, 0.5, 0.5)), classes)
+"""
+BROKEN = '''
+from robustvideo.benchmark.core.attack import Attack
+
+
+class Broken(Attack):
+    """Fails when it is run. Source: none."""
+
+    norm = "linf"
+    eps = 0.1
+
+    def run(self, target, clips, labels, rng):
+        raise RuntimeError("nothing works")
+'''
+GRID = "--dataset", "shapes", "--limit", "8"
+SLOW = ("--model", "model.py:build:wait=1.0", *GRID, "--corruption", "brightness,contrast")
+PATIENCE = 120
+SMALL = 80 * 2**20
+SIGNS_OF_LIFE = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_timeout_ms": 500}
+
+
+@pytest.fixture(scope="module")
+def machines():
+    """A head that computes nothing, and two nodes with a GPU each."""
+    pytest.importorskip("ray", reason="needs robustvideo[ray]")
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 0, "num_gpus": 0, "object_store_memory": SMALL, "include_dashboard": False}
+    made = Cluster(
+        initialize_head=True, head_node_args=head | {"_system_config": SIGNS_OF_LIFE | {"health_check_failure_threshold": 3}}
+    )
+    for _ in range(2):
+        add(made)
+    yield made
+    made.shutdown()
+
+
+def add(machines):
+    machines.add_node(num_cpus=1, num_gpus=1, object_store_memory=SMALL, include_dashboard=False)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("world")
+    (folder / "model.py").write_text(MODEL)
+    (folder / "broken.py").write_text(BROKEN)
+    return folder
+
+
+def heed_interrupts():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def start(world, store, *words):
+    command = [sys.executable, "-m", "robustvideo.benchmark.cli.main", "run", *words, "--store", str(store)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, cwd=world, env=environment, preexec_fn=heed_interrupts, **pipes)
+
+
+def end(run):
+    out, err = run.communicate(timeout=PATIENCE)
+    return run.returncode, out, err
+
+
+def on(machines):
+    return "--executor", "ray", "--address", machines.address
+
+
+def until(found):
+    last = time.monotonic() + PATIENCE
+    while not (answer := found()):
+        assert time.monotonic() < last, "it never happened"
+        time.sleep(0.05)
+    return answer
+
+
+def holders(store, but=()):
+    """The processes that hold a cell."""
+    found = set()
+    for path in (store / "leases").glob("*.json"):
+        try:
+            found.add(json.loads(path.read_text())["pid"])
+        except (OSError, ValueError):
+            continue
+    return found - set(but)
+
+
+def content(store):
+    """The cells without what tells where and when they were made."""
+    cells = {cell["cell"]: cell for cell in Store(store).cells()}
+    for cell in cells.values():
+        del cell["provenance"]
+        cell.pop("trace", None)
+    return cells
+
+
+def parent(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@pytest.mark.ray
+def test_the_cells_are_those_of_this_process_and_a_bug_is_one_row(machines, world, tmp_path):
+    grid = ("--model", "tsm", "--attack", "pgd:steps=2,broken.py:Broken", "--defense", "shuffle", *GRID)
+    code, _, err = end(start(world, tmp_path / "here", *grid))
+    assert code == 1, err
+    code, out, err = end(start(world, tmp_path / "there", *grid, *on(machines)))
+    assert code == 1, err
+    assert content(tmp_path / "there") == content(tmp_path / "here")
+    failed = [cell for cell in content(tmp_path / "there").values() if cell["status"] == "error"]
+    assert failed and all(cell["error"] == "RuntimeError: nothing works" for cell in failed)
+    assert "[8/8]" in err and "nothing works" in out and "Traceback" not in err
+    assert not list((tmp_path / "there" / "queue").iterdir()) and not list((tmp_path / "there" / "leases").iterdir())
+
+
+@pytest.mark.ray
+def test_a_worker_and_then_a_node_is_killed(machines, world, tmp_path):
+    run = start(world, tmp_path / "s", *SLOW, *on(machines))
+    first = until(lambda: holders(tmp_path / "s"))
+    os.kill(first.pop(), signal.SIGKILL)
+    both = until(lambda: len(now := holders(tmp_path / "s", first)) and len(holders(tmp_path / "s")) == 2 and now)
+    raylets = {node.all_processes["raylet"][0].process.pid: node for node in machines.worker_nodes}
+    victim = parent(next(pid for pid in both if parent(pid) in raylets))
+    os.kill(victim, signal.SIGKILL)
+    code, _, err = end(run)
+    machines.remove_node(raylets[victim], allow_graceful=False)
+    add(machines)
+    assert code == 0, err
+    assert len(content(tmp_path / "s")) == 11 and {cell["status"] for cell in Store(tmp_path / "s").cells()} == {"ok"}
+
+
+@pytest.mark.ray
+def test_a_driver_is_killed_and_run_again_and_interrupted(machines, world, tmp_path):
+    run = start(world, tmp_path / "s", *SLOW, *on(machines))
+    workers = until(lambda: len(now := holders(tmp_path / "s")) == 2 and list((tmp_path / "s").glob("cells/*/*.json")) and now)
+    run.kill()
+    end(run)
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "s").glob("cells/*/*.json")}
+    assert 0 < len(before) < 11
+    run = start(world, tmp_path / "s", *SLOW, *on(machines))
+    until(lambda: holders(tmp_path / "s", workers))
+    run.send_signal(signal.SIGINT)
+    code, _, err = end(run)
+    assert code == 130 and "the same command goes on" in err and "Traceback" not in err
+    assert not holders(tmp_path / "s", workers), "the workers ended in an orderly way"
+    code, _, err = end(start(world, tmp_path / "s", *SLOW, *on(machines)))
+    assert code == 0, err
+    assert len(content(tmp_path / "s")) == 11 and {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.ray
+def test_without_an_address_it_is_started_here_and_leaves_nothing_running(machines, world, tmp_path):
+    run = start(world, tmp_path / "s", "--model", "model.py:build:wait=0.5", *GRID, "--executor", "ray", "--workers", "1")
+    pid = until(lambda: holders(tmp_path / "s")).pop()
+    raylet = parent(pid)
+    assert raylet not in {node.all_processes["raylet"][0].process.pid for node in machines.worker_nodes}
+    code, _, err = end(run)
+    assert code == 0 and "[1/1]" in err, err
+    until(lambda: not Path(f"/proc/{pid}").exists() and not Path(f"/proc/{raylet}").exists())
+
+
+@pytest.mark.ray
+def test_a_store_that_a_node_does_not_see(machines, world, tmp_path, monkeypatch):
+    # The driver's folder is taken away from under it: for a worker it looks like a disk of another host.
+    request = Request(model=["tsm"], limit=8)
+    store = Store(tmp_path / "elsewhere")
+    plan = Plan(request, ())
+    monkeypatch.setattr(Plan, "id", "gone")
+    running = cluster.Cluster(plan, store, machines.address, 1)
+    running._fill = lambda *_, **__: None
+    with running:
+        running._members.append(running._start(early=True))
+        with pytest.raises(InputError, match=r"store: node .* does not see the store .*elsewhere; name a folder that every node"):
+            until(lambda: running._look_after([]))
+
+
+@pytest.mark.ray
+def test_another_version(machines, monkeypatch):
+    monkeypatch.setattr(nodes.ray(), "__version__", "1.0.0")
+    with pytest.raises(InputError, match=r"address: cannot use the cluster at .*: Version mismatch.* Ray: 1.0.0"):
+        nodes.connect(machines.address)
+
+
+def test_without_ray_one_line_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError, match=r"executor: ray is not installed; pip install robustvideo\[ray\]"):
+        nodes.check(None)
+
+
+@pytest.mark.ray
+def test_an_address_that_does_not_answer():
+    pytest.importorskip("ray", reason="needs robustvideo[ray]")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        free = taken.getsockname()[1]
+    with pytest.raises(InputError, match=rf"address: no Ray cluster answers at 127.0.0.1:{free}: .*; start one, or leave it out"):
+        nodes.check(f"127.0.0.1:{free}")
+    with serving(b"not a cluster") as site, pytest.raises(InputError, match="what answers at .* is no Ray cluster"):
+        nodes.check(site.url.removeprefix("http://").rstrip("/"))
+    for address in ("here", "auto", "ray://127.0.0.1:10001", "127.0.0.1:"):
+        with pytest.raises(InputError, match="is not host:port"):
+            nodes.check(address)
+
+
+def of(*sizes):
+    return [{"Resources": {"CPU": float(cpus), **({"GPU": float(gpus)} if gpus else {})}} for gpus, cpus in sizes]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "device", "workers", "slot", "room"),
+    [
+        ([(0, 4), (8, 64), (4, 64)], "auto", None, (1, 1, 8), 12),
+        ([(1, 0)], "cuda", None, (1, 0, 1), 1),
+        ([(2, 8)], "cpu", None, (0, 2, 2), 4),
+        ([(0, 1), (0, 8)], "auto", None, (0, 1, 1), 9),
+        ([(0, 3), (0, 3)], "auto", 2, (0, 3, 3), 2),
+        ([(0, 3), (0, 3)], "auto", 3, (0, 1, 1), 6),
+        ([(0, 2)], "auto", 9, (0, 1, 1), 2),
+    ],
+)
+def test_what_a_worker_takes(sizes, device, workers, slot, room):
+    found = nodes.slot(of(*sizes), device, workers)
+    assert found == slot and nodes.places(of(*sizes), found) == room
+
+
+@pytest.mark.parametrize(
+    ("sizes", "device", "words"),
+    [([(0, 4)], "cuda", "has no GPU"), ([(0, 0)], "auto", "has no CPU"), ([(2, 4)], "cuda:1", "numbers the GPUs itself")],
+)
+def test_what_a_cluster_cannot_give(sizes, device, words):
+    with pytest.raises(InputError, match=words):
+        nodes.slot(of(*sizes), device, None)
+
+
+@pytest.mark.parametrize(("innocent", "deaths"), [(True, 0), (False, 1)])
+def test_the_leases_of_a_dead_worker_on_another_host_are_free_at_once(tmp_path, innocent, deaths):
+    dead, driver, other = (Leases(tmp_path, "run") for _ in range(3))
+    dead.me = replace(dead.me, host="elsewhere")
+    with dead, other:
+        assert dead.claim("cell") and other.claim("cell") is None
+        driver.free(other.me.owner, innocent)
+        assert other.claim("cell") is None, "only those of the dead one"
+        driver.free(dead.me.owner, innocent)
+        lease = other.claim("cell")
+        assert lease and lease.deaths == deaths
+
+
+def test_an_error_of_an_actor_comes_as_text_with_its_trace_in_the_store(tmp_path, monkeypatch):
+    def fail(*_):
+        raise KeyError("odd")
+
+    settings = actor.Settings(str(tmp_path), "p", "run", "cpu", 1, str(Path.cwd()), {})
+    assert "p.json" in actor.Actor(settings).work()
+    monkeypatch.setattr(Plan, "read", fail)
+    assert actor.Actor(settings).work().startswith("KeyError: 'odd' (see ")
+    assert "KeyError" in next((tmp_path / "log").iterdir()).read_text()
