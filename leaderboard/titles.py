@@ -37,7 +37,18 @@ def attack_title(attack: str, knowledge: str) -> str:
     """An attack and what its attacker knows."""
     kind, _, source = knowledge.partition(":")
     said = f"transfer from {short('model', source)}" if kind == "transfer" and source else knowledge
-    return f"{short('attack', attack)} ({said})"
+    return f"{_with_budget(attack)} ({said})"
+
+
+@cache
+def _with_budget(attack: str) -> str:
+    """A spec without its defaults but for the budget, which nobody should have to look up."""
+    brief = short("attack", attack)
+    name, _, given = brief.partition(":")
+    budget = next((pair for pair in attack.partition(":")[2].split(",") if pair.startswith("eps=")), "")
+    if not budget or brief == attack or budget in given.split(","):
+        return brief
+    return f"{name}:{budget}" + (f",{given}" if given else "")
 
 
 def distinct(rows: Sequence[Mapping[str, Any]], kind: str) -> list[str]:

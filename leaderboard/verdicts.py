@@ -144,7 +144,7 @@ def decide(claim: Claim, spots: Sequence[Spot], reason: str = "") -> Decided:
 
 
 def _steps(rule: Rule, spots: Sequence[Spot]) -> list[Compared]:
-    """The best step size by budget, against a line that is flat and against the printed one."""
+    """The best step size by budget: against a flat line, or, with a margin, against the printed one."""
     wanted = pattern(rule.left)
     named = [(found, spot) for spot in spots if (found := wanted.fullmatch(spot.label))]
     points = [
@@ -157,14 +157,13 @@ def _steps(rule: Rule, spots: Sequence[Spot]) -> list[Compared]:
     if isinstance(line, str):
         return [Compared("slope of the best step", "0", "white-box", reason=line, cells=cells, unit="")]
     slope, low, high = line.slope
-    grows: Outcome = "above" if low > 0 else "below" if high <= 0 else "open"
+    if not rule.margin:
+        grows: Outcome = "above" if low > 0 else "below" if high <= 0 else "open"
+        return [Compared("slope of the best step", "0", "white-box", slope, low, high, clips, grows, cells=cells, unit="")]
     gaps = (slope - SLOPE, low - SLOPE, high - SLOPE)
     alike: Outcome = "above" if max(map(abs, gaps[1:])) < rule.margin else "open"
     alike = "below" if gaps[1] >= rule.margin or gaps[2] <= -rule.margin else alike
-    return [
-        Compared("slope of the best step", "0", "white-box", slope, low, high, clips, grows, cells=cells, unit=""),
-        Compared("slope of the best step", f"the printed {SLOPE:g}", "white-box", *gaps, clips, alike, cells=cells, unit=""),
-    ]
+    return [Compared("slope of the best step", f"the printed {SLOPE:g}", "white-box", *gaps, clips, alike, cells=cells, unit="")]
 
 
 def matched(rule: Rule, spots: Sequence[Spot]) -> Iterator[tuple[Spot, Spot | float]]:
@@ -258,12 +257,15 @@ def _verdict(claim: Claim, compared: Sequence[Compared]) -> tuple[Verdict, str]:
     strong = [one for one in seen if one.threat in INFORMED]
     base = [one for one in seen if one.threat in BASE]
     first, why = _of(claim, [*base, *(weak or strong)])
-    if not weak or first != "holds":
+    if not weak:
         return first, why + _lacking(compared)
+    why = f"against an attacker who does not know the defence {why}"
     if not strong:
-        return "undecided", f"against an attacker who does not know the defence {why}; no other was measured" + _lacking(compared)
+        return ("undecided" if first == "holds" else first), f"{why}; no other was measured" + _lacking(compared)
     second, then = _of(claim, [*base, *strong], beaten=True)
-    why = f"against an attacker who does not know the defence {why}; against one who does {then}" + _lacking(compared)
+    why = f"{why}; against one who does {then}" + _lacking(compared)
+    if first != "holds":
+        return first, why
     return ("holds only against an oblivious attacker" if second == "does not hold" else second), why
 
 

@@ -233,7 +233,8 @@ def test_interrupted_runs_go_on_where_they_stopped(end, world, tmp_path):
 
 def test_help_reads_well(world):
     assert "Example: vbench run" in vbench("--help", cwd=world).stdout
-    for verb in ("run", "list", "show", "train", "leaderboard", "look", "corrupt", "certify", "audit"):
+    verbs = ("run", "list", "show", "train", "paper", "leaderboard", "submission", "baseline", "check", "diff")
+    for verb in (*verbs, "look", "corrupt", "certify", "audit"):
         help = vbench(verb, "--help", cwd=world)
         assert help.returncode == 0 and "Example:" in help.stdout
     shown = vbench("show", "pgd", cwd=world).stdout

@@ -277,10 +277,10 @@ def test_step_sizes_and_shuffles_have_pictures_of_their_own():
 
 
 @pytest.mark.parametrize(("law", "verdict"), [(0.2, "holds"), (0.45, "does not hold")])
-def test_the_claim_about_step_sizes(law: float, verdict: str):
+def test_the_claims_about_step_sizes(law: float, verdict: str):
     found = line_spots(law)
-    claim = next(one for one in claims() if one.id == "at-step-grows")
-    assert decide(claim, found).verdict == verdict
+    grows, slope = (next(one for one in claims() if one.id == name) for name in ("at-step-grows", "at-step-slope"))
+    assert decide(slope, found).verdict == verdict and decide(grows, found).verdict == "holds"
 
 
 HOSTILE = "<script>alert(1)</script>, a|b\nc `x` & 100% _y_ [l](http://x.y) \\ \u202eabc =1+1 " + "long" * 50

@@ -37,8 +37,9 @@ def leaderboard(
 
     Exit codes: 0 written, or equal; 1 with --check, a difference; 2 bad input.
 
-    Examples: vbench leaderboard vbench-store; vbench leaderboard one two --out board; vbench leaderboard one two --out board
-    --check
+    Example: vbench leaderboard vbench-store
+
+    Example: vbench leaderboard one two --track shapes-linf --out board --check
     """
     from ...leaderboard import files
 
