@@ -10,7 +10,7 @@ from robustvideo.benchmark.cli.main import main
 from robustvideo.benchmark.cli.plan import duration
 from robustvideo.benchmark.core import source
 from robustvideo.benchmark.core.errors import InputError
-from robustvideo.benchmark.evaluation import bench
+from robustvideo.benchmark.evaluation import bench, identity
 from robustvideo.benchmark.evaluation.bench import Bench
 from robustvideo.benchmark.evaluation.engine.plan import Plan, grid_of, in_queue, plan
 from robustvideo.benchmark.evaluation.engine.summary import Summary
@@ -179,7 +179,7 @@ def test_each_part_is_looked_at_once(ask, monkeypatch):
     """Otherwise thousands of cells take minutes: a grid is made of few parts."""
     attacks, manifests, checked = [], [], bench.check_attack
     monkeypatch.setattr(bench, "check_attack", lambda cell, of: attacks.append(cell.attack) or checked(cell, of))
-    monkeypatch.setattr(bench, "manifest_sha256", lambda records: manifests.append(1) or "0" * 64)
+    monkeypatch.setattr(identity, "manifest_sha256", lambda records: manifests.append(1) or "0" * 64)
     source.entry_points.cache_clear()
     found = planned(ask(attack=[f"pgd:steps=1,eps={k}/255" for k in range(1, 11)], defense=["shuffle", "smoothing"]))
     assert len(found.cells) == 3 + 10 * 5 and len({one.hash for one in found.cells}) == len(found.cells)

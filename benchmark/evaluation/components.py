@@ -1,17 +1,15 @@
 """What is wrong with a cell's components, found before anything is computed."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..core.corruption import Pixels, Stream, Timeline
 from ..core.errors import InputError
 from ..core.registry import Component
 from .cell import Cell
-
-if TYPE_CHECKING:
-    from .bench import Bench
+from .parts import Parts
 
 
-def check_links(cell: Cell, bench: "Bench") -> None:
+def check_links(cell: Cell, bench: Parts) -> None:
     """Refuses defences that are none, and what a defence does not allow of the model's clips.
 
     Raises:
@@ -24,7 +22,7 @@ def check_links(cell: Cell, bench: "Bench") -> None:
             check(bench.model(cell).input)
 
 
-def check_attack(cell: Cell, bench: "Bench") -> None:
+def check_attack(cell: Cell, bench: Parts) -> None:
     """Refuses an attack that is none, and what it does not allow of the clips and classes of the model and of its source.
 
     Raises:
@@ -36,7 +34,7 @@ def check_attack(cell: Cell, bench: "Bench") -> None:
         bench.attack(cell).check(model.input, model.classes)
 
 
-def check_corruption(cell: Cell, bench: "Bench") -> None:
+def check_corruption(cell: Cell, bench: Parts) -> None:
     """Refuses a corruption that is none, and a severity that it has not.
 
     Raises:

@@ -4,15 +4,13 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..core.files import sha256
 from ..core.trained import Armed
 from ..data.selection import manifest_sha256
 from .cell import Cell
-
-if TYPE_CHECKING:
-    from .bench import Bench
+from .parts import Parts
 
 PROTOCOL = 2
 """Goes up when the way of measuring changes in a way that moves numbers."""
@@ -21,7 +19,7 @@ JUDGED = ("model", "weights_sha256", "defense", "defense_sha256", "threat", "sou
 """Parts of a spec that say by whom adversarial clips are judged, and not what they are."""
 
 
-def spec(cell: Cell, bench: "Bench") -> dict[str, Any]:
+def spec(cell: Cell, bench: Parts) -> dict[str, Any]:
     """Everything that the cell's result depends on, and nothing else."""
     model, source = bench.model(cell), bench.source(cell)
     parts = {"dataset": cell.dataset, "model": cell.model, "attack": cell.attack, "source": cell.source}
@@ -60,7 +58,7 @@ def digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def crafted_key(cell: Cell, bench: "Bench") -> str:
+def crafted_key(cell: Cell, bench: Parts) -> str:
     """Names the adversarial clips of a cell: cells that judge the same ones have the same key."""
     made_on = cell.source or cell.model
     model = bench.source(cell) or bench.model(cell)
@@ -69,18 +67,18 @@ def crafted_key(cell: Cell, bench: "Bench") -> str:
     return digest(content | {"versions": [part.entry.version for part in (cell.dataset, made_on, cell.attack) if part]})
 
 
-def _budget(cell: Cell, bench: "Bench") -> dict[str, Any]:
+def _budget(cell: Cell, bench: Parts) -> dict[str, Any]:
     if cell.attack is None:
         return {"norm": "none", "eps": 0.0, "attack_files": []}
     attack = bench.attack(cell)
     return {"norm": attack.norm, "eps": attack.eps, "attack_files": [sha256(path) for path in attack.files]}
 
 
-def _fit_manifest(cell: Cell, bench: "Bench") -> str:
+def _fit_manifest(cell: Cell, bench: Parts) -> str:
     return manifest_sha256(bench.fit_records(cell)) if cell.attack and bench.attack(cell).universal else ""
 
 
-def _strength(cell: Cell, bench: "Bench") -> str:
+def _strength(cell: Cell, bench: Parts) -> str:
     if not cell.attack or not cell.full:
         return "first-success" if cell.attack else "none"
     return "full-8bit" if bench.eight_bit(cell) else "full"
