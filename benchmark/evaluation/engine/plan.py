@@ -1,5 +1,6 @@
 """What a run has to do, before anything is computed: its cells, those that are stored, and how they are shared out."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
@@ -184,7 +185,11 @@ def _shared(cell: Cell) -> str:
 
 def in_queue(store: Store) -> Sequence[Path]:
     """The plans that lie in a store, oldest first."""
-    return sorted((store.folder / "queue").glob("*.json"), key=lambda path: path.stat().st_mtime)
+    found = []
+    for path in (store.folder / "queue").glob("*.json"):
+        with contextlib.suppress(FileNotFoundError):  # finished, and taken away, between the look and this one
+            found.append((path.stat().st_mtime, path))
+    return [path for _, path in sorted(found)]
 
 
 def described(one: Planned) -> dict[str, Any]:
