@@ -80,15 +80,6 @@ def run_grid(
             yield Done(cell, result, False)
 
 
-def quarantined(cell: Cell, bench: Bench, deaths: int) -> dict[str, Any]:
-    """The row of a cell that is not tried again, because workers died over it."""
-    result = {"schema": SCHEMA, "cell": bench.hash(cell), "spec": bench.spec(cell), "status": "error", "reports": []}
-    result |= {"error": f"{deaths} workers died over this cell; it is not tried again in this run", "clips": {}, "evidence": {}}
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    made = provenance(bench.device) | {"started": started, "wall_s": 0.0, "batch_size": bench.batch_size}
-    return result | {"provenance": made | {"threads": torch.get_num_threads()}}
-
-
 def _stored(store: Store, cell: str, reuse: Reuse) -> dict[str, Any] | None:
     found = None if reuse == "never" else store.get(cell)
     return found if found and (found["status"] == "ok" or reuse != "missing") else None

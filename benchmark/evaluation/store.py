@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -13,9 +12,6 @@ from ..core.errors import InputError
 from ..core.files import write_atomically
 
 SCHEMA = 1
-
-HEAD = 16384
-"""Characters of a cell's file in which its status stands."""
 
 Reuse = Literal["missing", "never", "always", "only-cache"]
 REUSE: tuple[Reuse, ...] = ("missing", "never", "always", "only-cache")
@@ -36,21 +32,6 @@ class Store:
     def partial(self, cell: str) -> Path:
         """Where what was measured of an unfinished cell lies."""
         return self.folder / "partial" / f"{cell}.json"
-
-    def state(self, cell: str) -> str | None:
-        """The status of a stored cell, or None: read from the beginning of its file, so that thousands take no time.
-
-        Raises:
-            InputError: The file is not a cell of a schema that this version reads.
-        """
-        try:
-            with self.path(cell).open(encoding="utf-8") as stream:
-                found = re.search(r'"status":"(\w+)"', stream.read(HEAD))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise InputError("store", f"cannot read {self.path(cell)}: {error}") from None
-        return found[1] if found else _read(self.path(cell))["status"]
 
     def get(self, cell: str) -> dict[str, Any] | None:
         """A stored cell, or None.

@@ -1,1 +1,1 @@
-"""How cells are shared out: planned, claimed, worked on by many processes, and never lost."""
+"""What keeps long work: nothing that was measured is lost."""
