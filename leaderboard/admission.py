@@ -8,16 +8,12 @@ from .audit_evidence import unsearched
 from .results import Results
 
 
-def not_listed(results: Results) -> list[str]:
-    """A line for each defence that lets no gradient pass and was met by no black-box attack: which, and what to run.
-
-    Such a defence survives every attack that the stores have, whatever it is worth (Athalye et al. 2018), so it gets no row.
-    """
-    return [refusal(rows[0], results) for rows in results.pipelines if not admitted(rows, results)]
-
-
 def admitted(rows: Sequence[Mapping[str, Any]], results: Results) -> bool:
-    """Whether the row that these cells make may be listed."""
+    """Whether the row that these cells make may be listed.
+
+    A defence that lets no gradient pass and was met by no black-box attack survives every attack that the stores have, whatever
+    it is worth (Athalye et al. 2018), so it gets no row.
+    """
     return not unsearched(results.seen(rows))
 
 

@@ -1,12 +1,12 @@
 """The curves and matrices of a store as CSV files, and as sections of the leaderboard."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 
 from .curves import CLIPS, frame_curves, query_curves, transfers
 from .markdown import block, line, safe
+from .plots.names import Row, grouped
 from .results import Results
 from .wide import csv
 
@@ -15,8 +15,6 @@ MARKS = (1, 10, 100, 1000, 10_000, 100_000)
 
 WHERE = ["data set", "model", "attack", "defense", "threat"]
 """Columns that name a cell."""
-
-Row = dict[str, Any]
 
 
 def tables(results: Results) -> dict[str, pd.DataFrame]:
@@ -40,7 +38,7 @@ def markdown(found: dict[str, pd.DataFrame]) -> str:
 def _queries(table: pd.DataFrame) -> str:
     marks = [mark for mark in MARKS if mark < max(table["queries"].tolist())]
     lines = []
-    for rows in _grouped(table, ["cell"]):
+    for rows in grouped(table.to_dict("records"), ["cell"]):
         last = rows[-1]["queries"]
         reached = [max(row["success"] for row in rows if row["queries"] <= mark) if mark <= last else None for mark in marks]
         end = f"{_percent(rows[-1], 'success')} at {last:,}"
@@ -55,7 +53,7 @@ def _queries(table: pd.DataFrame) -> str:
 def _frames(table: pd.DataFrame) -> str:
     count = max(table["frame"].tolist()) + 1
     lines = []
-    for rows in _grouped(table, ["cell"]):
+    for rows in grouped(table.to_dict("records"), ["cell"]):
         values = [rows[0]["mean"], rows[0]["worst"], *(row["accuracy"] for row in rows)]
         lines.append([*_where(rows[0]), *(f"{100 * value:.1f}" for value in values), *["-"] * (count - len(rows))])
     note = "Accuracy where one frame alone is attacked, in per cent: mean and worst over the frames, and each frame from 0."
@@ -64,7 +62,7 @@ def _frames(table: pd.DataFrame) -> str:
 
 def _transfer(table: pd.DataFrame) -> str:
     parts = []
-    for rows in _grouped(table, [*CLIPS, "attack"]):
+    for rows in grouped(table.to_dict("records"), [*CLIPS, "attack"]):
         found = {(row["source"], _target(row)): _percent(row, "accuracy") for row in rows}
         sources, targets = (sorted({pair[side] for pair in found}) for side in (0, 1))
         lines = [[safe(source), *(found.get((source, target), "-") for target in targets)] for source in sources]
@@ -76,14 +74,6 @@ def _transfer(table: pd.DataFrame) -> str:
 def _section(title: str, note: str, head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     rows = [list(head), ["---"] * len(head), *map(list, lines)]
     return "\n".join([f"## {title}", "", note, "", *map(line, rows)])
-
-
-def _grouped(table: pd.DataFrame, keys: list[str]) -> list[list[Row]]:
-    """The rows in groups of equal keys, in the order of the table."""
-    found: dict[str, list[Row]] = {}
-    for row in table.to_dict("records"):
-        found.setdefault(str([row[key] for key in keys]), []).append({str(name): value for name, value in row.items()})
-    return list(found.values())
 
 
 def _where(row: Row) -> list[str]:

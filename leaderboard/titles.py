@@ -5,7 +5,7 @@ from functools import cache
 from typing import Any
 
 from ..benchmark.core.errors import InputError
-from ..benchmark.core.registry import resolve
+from ..benchmark.core.registry import Component, resolve
 from ..benchmark.core.specs import split_chain
 
 
@@ -15,8 +15,7 @@ def short(kind: str, text: str) -> str:
     if text == "none" or ".py:" in text:
         return text
     try:
-        links = split_chain(text) if kind == "defense" else [text]
-        return "+".join(resolve(kind, link).short for link in links)
+        return "+".join(link.short for link in links(kind, text))
     except InputError:
         return text
 
@@ -27,10 +26,18 @@ def canonical(kind: str, text: str) -> str:
     if text == "none" or ".py:" in text:
         return text.strip()
     try:
-        links = split_chain(text) if kind == "defense" else [text]
-        return "+".join(resolve(kind, link).text for link in links)
+        return "+".join(link.text for link in links(kind, text))
     except InputError:
         return text.strip()
+
+
+def links(kind: str, text: str) -> list[Component]:
+    """The component of a spec, or the components of a chain of defences.
+
+    Raises:
+        InputError: One is not registered, or has such parameters no more.
+    """
+    return [resolve(kind, link) for link in (split_chain(text) if kind == "defense" else [text])]
 
 
 def attack_title(attack: str, knowledge: str) -> str:

@@ -262,11 +262,11 @@ def _verdict(claim: Claim, compared: Sequence[Compared]) -> tuple[Verdict, str]:
     why = f"against an attacker who does not know the defence {why}"
     if not strong:
         return ("undecided" if first == "holds" else first), f"{why}; no other was measured" + _lacking(compared)
-    second, then = _of(claim, [*base, *strong], beaten=True)
+    second, then = _of(claim, [*base, *strong], beaten=first == "holds")
     why = f"{why}; against one who does {then}" + _lacking(compared)
-    if first != "holds":
-        return first, why
-    return ("holds only against an oblivious attacker" if second == "does not hold" else second), why
+    if second == "does not hold":
+        return ("holds only against an oblivious attacker" if first == "holds" else second), why
+    return (second if first == "holds" else first), why
 
 
 def _lacking(compared: Sequence[Compared]) -> str:

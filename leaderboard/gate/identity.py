@@ -6,8 +6,7 @@ from functools import cache
 from typing import Any
 
 from ...benchmark.core.errors import InputError
-from ...benchmark.core.registry import resolve
-from ...benchmark.core.specs import split_chain
+from ..titles import links
 
 Spec = Mapping[str, Any]
 
@@ -76,8 +75,7 @@ def short(kind: str, text: str) -> str:
     if text == "none":
         return text
     try:
-        links = split_chain(text) if kind == "defense" else [text]
-        return "+".join(resolve(kind, link).short for link in links)
+        return "+".join(link.short for link in links(kind, text))
     except (InputError, OSError, ValueError):
         return text
 

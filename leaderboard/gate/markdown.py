@@ -1,7 +1,8 @@
 """A verdict as markdown: a comment of a pull request, or the summary of a job."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
+from ..markdown import line
 from .judged import Exit, Judged, Report
 from .words import COLUMNS, ENDS, every, lost, not_judged, plain, row, told, verdict_line
 
@@ -15,8 +16,8 @@ ROOM = 65_000
 def render(report: Report, end: Exit | None = None, room: int = ROOM) -> str:
     """A table, the worst cells first, and below it what is to be said of those that did not pass, in at most `room` bytes."""
     code = report.exit if end is None else end
-    rule = _line("---" if one in ("verdict", "cell", "tier") else "---:" for one in COLUMNS)
-    head = f"### vbench check: {ENDS[code]}\n\n{safe(verdict_line(report, end))}\n\n{_line(COLUMNS)}\n{rule}\n"
+    rule = line(["---" if one in ("verdict", "cell", "tier") else "---:" for one in COLUMNS])
+    head = f"### vbench check: {ENDS[code]}\n\n{safe(verdict_line(report, end))}\n\n{line(list(COLUMNS))}\n{rule}\n"
     if _size(head) > room:
         return ""
     cells = every(report)
@@ -37,7 +38,7 @@ def safe(text: str) -> str:
 
 def _row(cell: Judged) -> str:
     verdict, name, *rest = row(cell)
-    return _line([f"**{verdict}**", _code(name), *rest]) + "\n"
+    return line([f"**{verdict}**", _code(name), *rest]) + "\n"
 
 
 def _about(cell: Judged) -> str:
@@ -48,10 +49,6 @@ def _about(cell: Judged) -> str:
 def _code(text: str) -> str:
     """In `code`, where GitHub makes no links of names and numbers."""
     return f"<code>{safe(text)}</code>"
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
 
 
 def _size(text: str) -> int:

@@ -10,7 +10,7 @@ from ...benchmark.core.short_names import short_names
 from ..corruption_metrics import PLACE
 from ..results import Results
 from ..rows import Board, Picture, Section, Value, shown
-from .canvas import SHOWN, brief, new_figure, picture, slug
+from .canvas import brief, new_figure, picture, slug
 from .names import Row, clips_words, grouped, pipeline_names
 
 COLOURS = "cividis"
@@ -18,6 +18,9 @@ COLOURS = "cividis"
 
 NUMBERED = 400
 """A grid of more cells has no numbers in them."""
+
+PICTURED = 4
+"""Pipelines with a picture of their corruptions: each takes half a second, and a page of a hundred is read by nobody."""
 
 ROWS, COLUMNS = 40, 24
 """Of a matrix at most."""
@@ -48,12 +51,12 @@ def corruption_pictures(results: Results) -> list[Picture]:
     names, _ = pipeline_names([rows[0] for rows in found]) if found else ([], "")
     best = sorted(zip(found, names, strict=True), key=lambda one: -_mean(one[0]))
     made = []
-    for rows, name in best[:SHOWN]:
+    for rows, name in best[:PICTURED]:
         grid = _corruption_grid(rows)
         short = short_names([str(rows[0]["model"])])[str(rows[0]["model"])]
         who = name if len(found) > 1 else f"{brief(short, 40)}, {name}"
         title = f"Accuracy under corruptions, in per cent: {who}"
-        title += f"; one of the {SHOWN} best of {len(found)}" if len(found) > SHOWN else ""
+        title += f"; one of the {PICTURED} best of {len(found)}" if len(found) > PICTURED else ""
         title += f"\n{clips_words(rows[0])}"
         alt = f"Accuracy of {who} under {len(grid.rows)} corruptions. {_mean_by_column(grid)}"
         made.append(picture(f"corruptions-{slug(name)}", title, alt, lambda grid=grid, title=title: figure_of(grid, title)))
