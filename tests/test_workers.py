@@ -89,7 +89,7 @@ def test_bad_plans_are_one_line(queued, tmp_path):
 
     fails("is no plan of this version: its schema is 99", schema=99)
     fails("is no plan of this version", cells=[{"what": 1}])
-    fails("unknown", request=good["request"] | {"model": ["nobody"]})
+    fails("is no plan of this version: its request has the id", request=good["request"] | {"model": ["nobody"]})
     fails("use the same version, weights and data", cells=[one | {"hash": "0" * 24} for one in good["cells"]])
     fails("is no cell of the plan's request", cells=[one | {"index": 77} for one in good["cells"]])
     fails("no plan abc in its queue", name="abc")

@@ -109,7 +109,10 @@ class Plan:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content["schema"] != SCHEMA:
                 raise ValueError(f"its schema is {content['schema']}, not {SCHEMA}")
-            return cls(Request(**content["request"]), tuple(Planned(**one) for one in content["cells"]))
+            found = cls(Request(**content["request"]), tuple(Planned(**one) for one in content["cells"]))
+            if found.id != path.stem:
+                raise ValueError(f"its request has the id {found.id} here")
+            return found
         except OSError as error:
             raise InputError("store", f"cannot read {path}: {error.strerror or error}") from None
         except (ValueError, KeyError, TypeError) as error:
