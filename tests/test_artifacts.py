@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from grids import model_file
 from robustvideo.attacks.pgd import PGD
 from robustvideo.benchmark.cli.cache import app
 from robustvideo.benchmark.core.budget import Limits, changed_area, changed_frames, norm_of
@@ -21,10 +22,12 @@ from robustvideo.benchmark.evaluation.crafted import Crafted
 from robustvideo.benchmark.evaluation.eight_bit import floats, rounded, survives
 from robustvideo.benchmark.evaluation.engine.artifacts import VECTORS, Artifacts, kept, packed, read
 from robustvideo.benchmark.evaluation.engine.leases import Leases
-from robustvideo.benchmark.evaluation.engine.plan import plan
+from robustvideo.benchmark.evaluation.engine.plan import grid_of, plan
 from robustvideo.benchmark.evaluation.engine.worker import work
 from robustvideo.benchmark.evaluation.request import Request
+from robustvideo.benchmark.evaluation.run import run_cell
 from robustvideo.benchmark.evaluation.store import Store
+from robustvideo.benchmark.evaluation.target import CountedTarget
 from typer.testing import CliRunner
 
 INPUT = InputSpec(frames=4, size=10, short_side=10, mean=(0.5,), std=(0.5,))
@@ -297,3 +300,18 @@ def test_prune_takes_what_no_plan_needs(killed):
     assert "removed 1 sets" in CliRunner().invoke(app, ["prune", "--store", str(copy)]).output
     assert not kept(Store(copy))
     assert isinstance(CliRunner().invoke(app, ["prune", "--store", str(killed / "none")]).exception, InputError)
+
+
+def test_clean_clips_are_asked_once_for_all_attacks(tmp_path, monkeypatch):
+    """Behind the same pipeline; each attack still pays for its query."""
+    asked_for, decide = [], CountedTarget._decide
+    monkeypatch.setattr(CountedTarget, "_decide", lambda *arguments: asked_for.append(1) or decide(*arguments))
+    more = {"model": [f"{model_file(tmp_path)}:build"], "defense": ["bit-depth"], "threat": ["adaptive"]}
+    cells = [cell for cell in grid_of(asked(tmp_path, "fgsm,bim:steps=2,mim:steps=2", **more)).cells() if cell.attack]
+    apart = [run_cell(cell, Bench(CPU)) for cell in cells]
+    passes, bench = len(asked_for), Bench(CPU)
+    together = [run_cell(cell, bench) for cell in cells]
+    assert len(cells) == 6 and passes - (len(asked_for) - passes) == 4  # one batch, two pipelines, three attacks
+    for one, other in zip(apart, together, strict=True):
+        assert one["status"] == "ok" and one["clips"] == other["clips"]
+        assert min(one["clips"]["queries"]) >= 1

@@ -10,7 +10,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import clusters
 import pytest
+from clusters import add, raylets
 from download_server import serving
 from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.evaluation.engine import actor, cluster, nodes
@@ -50,28 +52,12 @@ class Broken(Attack):
 GRID = "--dataset", "shapes", "--limit", "8"
 SLOW = ("--model", "model.py:build:wait=1.0", *GRID, "--corruption", "brightness,contrast")
 PATIENCE = 120
-SMALL = 80 * 2**20
-SIGNS_OF_LIFE = {"health_check_initial_delay_ms": 500, "health_check_period_ms": 500, "health_check_timeout_ms": 500}
 
 
 @pytest.fixture(scope="module")
 def machines():
-    """A head that computes nothing, and two nodes with a GPU each."""
-    pytest.importorskip("ray", reason="needs robustvideo[ray]")
-    from ray.cluster_utils import Cluster
-
-    head = {"num_cpus": 0, "num_gpus": 0, "object_store_memory": SMALL, "include_dashboard": False}
-    made = Cluster(
-        initialize_head=True, head_node_args=head | {"_system_config": SIGNS_OF_LIFE | {"health_check_failure_threshold": 3}}
-    )
-    for _ in range(2):
-        add(made)
-    yield made
-    made.shutdown()
-
-
-def add(machines):
-    machines.add_node(num_cpus=1, num_gpus=1, object_store_memory=SMALL, include_dashboard=False)
+    with clusters.machines() as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -154,11 +140,11 @@ def test_a_worker_and_then_a_node_is_killed(machines, world, tmp_path):
     first = until(lambda: holders(tmp_path / "s"))
     os.kill(first.pop(), signal.SIGKILL)
     both = until(lambda: len(now := holders(tmp_path / "s", first)) and len(holders(tmp_path / "s")) == 2 and now)
-    raylets = {node.all_processes["raylet"][0].process.pid: node for node in machines.worker_nodes}
-    victim = parent(next(pid for pid in both if parent(pid) in raylets))
+    nodes_of = raylets(machines)
+    victim = parent(next(pid for pid in both if parent(pid) in nodes_of))
     os.kill(victim, signal.SIGKILL)
     code, _, err = end(run)
-    machines.remove_node(raylets[victim], allow_graceful=False)
+    machines.remove_node(nodes_of[victim], allow_graceful=False)
     add(machines)
     assert code == 0, err
     assert len(content(tmp_path / "s")) == 11 and {cell["status"] for cell in Store(tmp_path / "s").cells()} == {"ok"}
@@ -189,7 +175,7 @@ def test_without_an_address_it_is_started_here_and_leaves_nothing_running(machin
     run = start(world, tmp_path / "s", "--model", "model.py:build:wait=0.5", *GRID, "--executor", "ray", "--workers", "1")
     pid = until(lambda: holders(tmp_path / "s")).pop()
     raylet = parent(pid)
-    assert raylet not in {node.all_processes["raylet"][0].process.pid for node in machines.worker_nodes}
+    assert raylet not in raylets(machines)
     code, _, err = end(run)
     assert code == 0 and "[1/1]" in err, err
     until(lambda: not Path(f"/proc/{pid}").exists() and not Path(f"/proc/{raylet}").exists())
@@ -207,7 +193,7 @@ def test_a_store_that_a_node_does_not_see(machines, world, tmp_path, monkeypatch
     with running:
         running._members.append(running._start(early=True))
         with pytest.raises(InputError, match=r"store: node .* does not see the store .*elsewhere; name a folder that every node"):
-            until(lambda: running._look_after([]))
+            until(lambda: running._look_after([], False))
 
 
 @pytest.mark.ray

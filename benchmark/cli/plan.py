@@ -30,9 +30,9 @@ def plan(
     Example: vbench plan --model tsm,i3d --attack pgd --defense shuffle
     """
     request = Request.merge(given, grid)
-    # Names and values are checked before torch is imported.
-    request.models(), request.attacks(), request.data(), request.corruptions(), request.severities()
+    request.check()
 
+    # torch is imported only now.
     from ..evaluation.api import choose_device, choose_reuse
     from ..evaluation.bench import Bench
     from ..evaluation.engine.plan import described, plan

@@ -38,9 +38,9 @@ def run(
     if quiet or no_progress:
         os.environ["VBENCH_NO_PROGRESS"] = "1"  # for bars below this floor, such as that of clips made on demand
     request = Request.merge(given, grid)
-    request.models(), request.attacks(), request.data(), request.corruptions(), request.severities()
+    request.check()
 
-    # torch is imported only now: names and values are checked by then.
+    # torch is imported only now.
     from ..evaluation.api import choose_device, choose_reuse
     from ..evaluation.bench import Bench
     from ..evaluation.engine.plan import grid_of, plan

@@ -149,7 +149,9 @@ class Bench:
 
     def clips(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Float clips in [0, 1] and labels, on the device."""
-        clips = batch.clips.to(self.device)
+        # From pinned memory a copy runs beside the passes, as decoding does.
+        held = batch.clips.pin_memory() if self.device.type == "cuda" else batch.clips
+        clips = held.to(self.device, non_blocking=True)
         return clips if clips.is_floating_point() else clips.float().div_(255), batch.labels.to(self.device)
 
     def fitted_once(self, cell: Cell, make: Callable[[], Any]) -> Any:
@@ -158,6 +160,12 @@ class Bench:
             return make()
         made_on = f"{cell.source or cell.model} {self.model(cell).input}"
         return self.once(f"fitted {self._fit_key(cell)} {made_on} {cell.attack} {cell.seed}", make)
+
+    def clean_once(self, cell: Cell, batch: Batch, make: Callable[[], Tensor]) -> Tensor:
+        """What the attacked pipeline, a deterministic one, says of a batch as it is: asked once for all attacks."""
+        behind = cell.threat if cell.threat and cell.threat.on_the_defence else ""
+        asked = f"{cell.source or cell.model} {behind and f'{behind.name} {cell.defense_text}'}"
+        return self.once(f"clean {self.scene(cell).name} {asked} {digest({'ids': batch.ids})}", make)
 
     def crafted_once(self, cell: Cell, number: int, batch: Batch, make: Callable[[], Crafted]) -> Crafted:
         """The adversarial batch `number`; one that is handed on is shared: in memory as it allows, and by the `keeper`."""

@@ -53,7 +53,8 @@ def craft(cell: Cell, bench: Bench, attack: Attack, batch: Batch, clips: Tensor,
     rng = ClipRandom.for_clips(batch.ids, cell.seed, purpose(cell), bench.device)
     wrong = torch.zeros(len(clips), dtype=torch.bool, device=clips.device)
     if not pipeline.stochastic:
-        wrong = margin(target.logits(clips, rng), labels) <= 0
+        known = target.logits(clips, rng, lambda make: bench.clean_once(cell, batch, make))
+        wrong = margin(known, labels) <= 0
     todo = ~wrong if target.until_fooled else torch.ones_like(wrong)
     made = clips.clone()
     if todo.any():

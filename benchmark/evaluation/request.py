@@ -95,6 +95,15 @@ class Request:
         chosen = {} if grid is None else _read_toml(cls, grid)
         return cls(**(chosen | {name: value for name, value in given.items() if value is not None}))
 
+    def check(self) -> None:
+        """Resolves names and values without torch, so that a typo is told at once.
+
+        Raises:
+            InputError: One of them is unknown.
+        """
+        for part in (self.models, self.attacks, self.data, self.corruptions, self.severities):
+            part()
+
     def models(self) -> tuple[Component, ...]:
         """The models, with `weights` put in."""
         texts = split_list(self.model or [])

@@ -84,11 +84,13 @@ class CountedTarget:
             self._see(found.logits, rng)
         return Gradient(self._sound(found, rng), found.loss, found.logits)
 
-    def logits(self, clips: Tensor, rng: ClipRandom) -> Tensor:
-        """The deployed pipeline's scores."""
+    def logits(
+        self, clips: Tensor, rng: ClipRandom, once: Callable[[Callable[[], Tensor]], Tensor] = lambda make: make()
+    ) -> Tensor:
+        """The deployed pipeline's scores; `once` may know them already, which costs the attacker the same query."""
         self.queries[rng.positions] += 1
         self._tick(len(clips) * self._pipeline.draws)
-        logits = torch.cat(self._room.passes(len(clips), lambda rows: self._decide(clips[rows], rows_of(rng, rows))))
+        logits = once(lambda: self._scores(clips, rng))
         self._see(logits, rng)
         return logits
 
@@ -97,6 +99,9 @@ class CountedTarget:
         if name not in self.notes:
             self.notes[name] = torch.full((len(self._labels), *values.shape[1:]), torch.nan)
         self.notes[name][rng.positions] = values.cpu().float()
+
+    def _scores(self, clips: Tensor, rng: ClipRandom) -> Tensor:
+        return torch.cat(self._room.passes(len(clips), lambda rows: self._decide(clips[rows], rows_of(rng, rows))))
 
     def _decide(self, clips: Tensor, rng: ClipRandom) -> Tensor:
         return self._again(rng, lambda: self._pipeline.decide(clips, rng))

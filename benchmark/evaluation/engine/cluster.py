@@ -13,19 +13,16 @@ from ...core.errors import InputError
 from ..run import Done
 from ..store import Store
 from .actor import Actor, Hello, Settings, seen
+from .finished import finished
 from .leases import Leases
 from .nodes import Slot, connect, nodes, places, ray, slot
 from .plan import Plan, Planned
-from .worker import unfinished
 
 RESTARTS = 3
 """Deaths per slot while no cell is finished after which no worker is started again: more are no accident."""
 
 PAUSE = 0.25
-"""Seconds between looks at store and actors, and at least: over a large store on a slow disk a look takes time itself."""
-
-REST = 5
-"""How many times as long as a look the driver then rests."""
+"""Seconds between looks at store and actors, at least."""
 
 LOOK = 1.0
 """Seconds between looks at the cluster's nodes."""
@@ -103,24 +100,12 @@ class Cluster:
             KeyboardInterrupt: It was asked to end.
             InputError: A node does not see the store, or the workers end without having done their work.
         """
-        waiting = {one.index: one for bundle in self.plan.bundles() for one in bundle}
-        since = self.plan.path(self.store).stat().st_mtime
-        while waiting:
-            began = time.monotonic()
-            found = [one for one in waiting.values() if not unfinished(one, self.plan, self.store, since)]
-            took = time.monotonic() - began
-            for one in found:
-                del waiting[one.index]
-                yield Done(self.plan.cell(one), self.store.get(one.hash), False), one.index
-            if stopped():
-                raise KeyboardInterrupt
-            if found:
-                self._deaths = 0
-            else:
-                self._look_after(list(waiting.values()))
-                time.sleep(max(PAUSE, REST * took))
+        return finished(self.plan, self.store, PAUSE, stopped, self._look_after)
 
-    def _look_after(self, waiting: Sequence[Planned]) -> None:
+    def _look_after(self, waiting: Sequence[Planned], fresh: bool) -> None:
+        if fresh:
+            self._deaths = 0
+            return
         members = {member.call: member for member in self._members}
         ready, _ = ray().wait(list(members), num_returns=len(members), timeout=0) if members else ([], [])
         for call in ready:

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ from typing import NamedTuple
 from ...core.errors import InputError
 from ..run import Done
 from ..store import Store
+from .finished import finished
 from .plan import Plan, Planned
 from .worker import unfinished
 
@@ -18,10 +18,7 @@ RESTARTS = 3
 """How often a slot's worker is started again while no cell is finished: more deaths than that are no accident."""
 
 PAUSE = 0.1
-"""Seconds between looks at the workers, and at least: over a store of many cells on a slow disk a look takes time itself."""
-
-REST = 5
-"""How many times as long as a look the driver then rests."""
+"""Seconds between looks at the workers, at least."""
 
 STOPPED = 130
 """Exit code of a worker that was asked to stop."""
@@ -72,6 +69,7 @@ class Local:
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self._deaths = [0] * len(slots)
         self._log = store.folder / "log"
+        self._since = plan.path(store).stat().st_mtime
 
     def __enter__(self) -> "Local":
         try:
@@ -103,34 +101,22 @@ class Local:
             KeyboardInterrupt: It was asked to end.
             InputError: The workers end without having done their work.
         """
-        waiting = {one.index: one for bundle in self.plan.bundles() for one in bundle}
-        since = self.plan.path(self.store).stat().st_mtime
-        while waiting:
-            began = time.monotonic()
-            found = [one for one in waiting.values() if not unfinished(one, self.plan, self.store, since)]
-            took = time.monotonic() - began
-            for one in found:
-                del waiting[one.index]
-                yield Done(self.plan.cell(one), self.store.get(one.hash), False), one.index
-            if stopped():
-                raise KeyboardInterrupt
-            if found:
-                self._deaths = [0] * len(self.slots)
-            elif self._ended():
-                # Looked at once more: a worker may have stored the last cell and ended since.
-                self._look_after([one for one in waiting.values() if unfinished(one, self.plan, self.store, since)])
-            else:
-                time.sleep(max(PAUSE, REST * took))
+        return finished(self.plan, self.store, PAUSE, stopped, self._look_after)
 
     def _ended(self) -> dict[int, int]:
         """The exit codes of the workers that are no more."""
         return {number: code for number, process in self._running.items() if (code := process.poll()) is not None}
 
-    def _look_after(self, waiting: Sequence[Planned]) -> None:
+    def _look_after(self, waiting: Sequence[Planned], fresh: bool) -> None:
         """Starts workers again that died: one ends by itself when nothing is left, when it was asked to, or with a word."""
-        if not waiting:
+        if fresh:
+            self._deaths = [0] * len(self.slots)
             return
-        for number, code in self._ended().items():
+        ended = self._ended()
+        # Looked at once more: a worker may have stored the last cell and ended since.
+        if not ended or not any(unfinished(one, self.plan, self.store, self._since) for one in waiting):
+            return
+        for number, code in ended.items():
             if code == 2:
                 raise InputError("executor", f"a worker ended: {self._words(number)}")
             del self._running[number]
