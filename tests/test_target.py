@@ -339,12 +339,12 @@ def test_a_universal_pattern_is_never_made_on_judged_clips_or_their_videos(tmp_p
     data = resolve("dataset", f"manifest:path={tmp_path}/list.csv", root=str(tmp_path))
     attack = resolve("attack", "append:fit_clips=3")
     cell = Cell(data, "test", None, resolve("model", "tsm"), attack, threat=Threat("white-box"))
-    chosen = Bench()._fit_records(cell)
+    chosen = Bench().fit_records(cell)
     assert len(chosen) == 3 and not {record.group for record in chosen} & {f"video{number}" for number in range(4)}
     (tmp_path / "list.csv").write_text("\n".join(lines[:7]))
     again = resolve("dataset", f"manifest:path={tmp_path}/list.csv", root=str(tmp_path))
     with pytest.raises(InputError, match="is also one of split"):
-        Bench()._fit_records(replace(cell, dataset=again))
+        Bench().fit_records(replace(cell, dataset=again))
 
 
 def test_a_file_that_an_attack_reads_is_part_of_the_cell(net, clips, labels, tmp_path):
