@@ -47,10 +47,9 @@ def follow_plan(plan: "Plan", bench: "Bench", store: "Store", progress: "RunProg
                 if _mark(plan.path(store)) == queued:
                     plan.path(store).unlink(missing_ok=True)
 
-    found = {str(one.cell): one for one in _followed(coming(), bench, store, progress, len(plan.cells))}
-    cells = [(one, plan.cell(one)) for one in plan.cells]
+    found = {one.result["cell"]: one for one in _followed(coming(), bench, store, progress, len(plan.cells)) if one.result}
     # What another process of the same store did meanwhile is taken from there.
-    return [found.get(str(cell)) or Done(cell, store.get(one.hash), True) for one, cell in cells]
+    return [found.get(one.hash) or Done(plan.cell(one), store.get(one.hash), True) for one in plan.cells]
 
 
 def _mark(path: Path) -> int:
