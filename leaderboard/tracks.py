@@ -91,6 +91,15 @@ class Track:
             raise InputError(f"track {self.name}", "no cell of the store belongs to it", remedy)
         return found
 
+    def of(self, results: Results) -> Results:
+        """The track's cells alone, for curves and pictures.
+
+        Raises:
+            InputError: There is none.
+        """
+        mine = {cell["cell"] for cells in self.counted(results.pipelines) for cell in cells}
+        return Results([cell for cell in results.cells if cell["cell"] in mine], results.folders)
+
     def judge(self, rows: Sequence[Draft], results: Results) -> None:
         """Flags rows that lack a cell of the track, `incomplete:<what>`, and takes their worst case from them.
 

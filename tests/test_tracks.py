@@ -72,6 +72,7 @@ def test_cells_outside_of_the_track_do_not_count(track):
         made_cell(right(0), model=I3D, corruption=FOG, severity=1),
     ]
     board = board_of(track(), *undefended(), *others)
+    assert track().of(Results([*undefended(), *others])).cells == undefended(), "nor are they drawn"
     ((row,),) = [section.rows for section in board.sections]
     assert row.values["worst"].mean == 0.3 and row.rank == (1, 1) and (board.track, board.title) == ("mine", "A title")
     assert not any(flag.startswith("incomplete") for flag in row.flags)

@@ -76,9 +76,10 @@ def _made(
         at(1, 4)
         board = build(results, asked, baseline)
         at(2, 4)
-        drawn = pictures(results, board)
+        shown = asked.of(results) if asked else results
+        drawn = pictures(shown, board)
         at(3, 4)
-        return files(board, results, drawn, baseline), board.refused
+        return files(board, shown, drawn, baseline), board.refused
 
 
 def _compare(found: list[str], folder: Path, count: int) -> None:
