@@ -47,6 +47,21 @@ def commit(crime, marker):
 """
 """Crimes are committed where a gradient is asked for: clean and oblivious cells are measured in peace."""
 
+BROKEN = '''
+from robustvideo.benchmark.core.attack import Attack
+
+
+class Broken(Attack):
+    """Fails when it is run. Source: none."""
+
+    norm = "linf"
+    eps = 0.1
+
+    def run(self, target, clips, labels, rng):
+        raise RuntimeError("nothing works")
+'''
+"""An attack with a bug."""
+
 
 def model_file(folder: Path) -> Path:
     """The model above as a file."""
@@ -61,14 +76,17 @@ def words(store: Path, model: object, *more: object) -> list[str]:
     return [str(word) for word in ["--model", model, *grid, "--store", store, *more]]
 
 
-def start(*command: str, sitecustomize: Path | None = None, group: bool = False) -> "subprocess.Popen[str]":
-    """Starts vbench as a process, in a group of its own if asked."""
+def start(
+    *command: str, sitecustomize: Path | None = None, group: bool = False, folder: Path | None = None
+) -> "subprocess.Popen[str]":
+    """Starts vbench as a process, in a group of its own or another folder if asked."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "160"}
     if sitecustomize:
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(sitecustomize), environment.get("PYTHONPATH"))))
     return subprocess.Popen(
         [sys.executable, "-m", "robustvideo.benchmark.cli.main", *command],
         env=environment,
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

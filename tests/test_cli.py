@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pandas as pd
 import pytest
+from grids import BROKEN
 from robustvideo.benchmark.cli.main import main
 from robustvideo.benchmark.cli.view import short_names
 
@@ -167,21 +168,6 @@ def test_a_damaged_video_is_counted_and_shown(world, tmp_path):
     cells, clips = pd.read_csv(store / "cells.csv"), pd.read_csv(store / "clips.csv")
     assert cells["n"].item() == 2 and cells["failed"].item() == 1 and "broken" not in str(cells["top1"].item())
     assert clips.set_index("clip")["error"].dropna().size == 1
-
-
-BROKEN = '''
-from robustvideo.benchmark.core.attack import Attack
-
-
-class Broken(Attack):
-    """Fails when it is run. Source: none."""
-
-    norm = "linf"
-    eps = 0.1
-
-    def run(self, target, clips, labels, rng):
-        raise RuntimeError("nothing works")
-'''
 
 
 def test_a_failing_cell_is_a_row_and_exit_code_1(world, tmp_path):

@@ -4,16 +4,16 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import clusters
+import grids
 import pytest
 from clusters import add, raylets
 from download_server import serving
+from grids import BROKEN, model_file, until
 from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.evaluation.engine import actor, cluster, nodes
 from robustvideo.benchmark.evaluation.engine.leases import Leases
@@ -21,37 +21,10 @@ from robustvideo.benchmark.evaluation.engine.plan import Plan
 from robustvideo.benchmark.evaluation.request import Request
 from robustvideo.benchmark.evaluation.store import Store
 
-MODEL = """
-import time
+pytestmark = pytest.mark.xdist_group("ray")  # one cluster for all of them
 
-from robustvideo.benchmark import InputSpec, Model
-from torch import nn
-
-
-def build(classes: int = 8, wait: float = 0.0):
-    class Net(nn.Module):
-        def forward(self, clips):
-            time.sleep(wait)
-            return clips.mean(dim=(3, 4)).flatten(1)[:, :classes]
-
-    return Model(Net(), InputSpec(frames=4, size=16, short_side=16, mean=(0.5, 0.5, 0.5)), classes)
-"""
-BROKEN = '''
-from robustvideo.benchmark.core.attack import Attack
-
-
-class Broken(Attack):
-    """Fails when it is run. Source: none."""
-
-    norm = "linf"
-    eps = 0.1
-
-    def run(self, target, clips, labels, rng):
-        raise RuntimeError("nothing works")
-'''
 GRID = "--dataset", "shapes", "--limit", "8"
-SLOW = ("--model", "model.py:build:wait=1.0", *GRID, "--corruption", "brightness")
-PATIENCE = 120
+SLOW = ("--model", "model.py:build:wait=2.5", *GRID, "--corruption", "brightness,contrast")
 
 
 @pytest.fixture(scope="module")
@@ -63,37 +36,22 @@ def machines():
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     folder = tmp_path_factory.mktemp("world")
-    (folder / "model.py").write_text(MODEL)
+    model_file(folder)
     (folder / "broken.py").write_text(BROKEN)
     return folder
 
 
-def heed_interrupts():
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def start(world, store, *words):
-    command = [sys.executable, "-m", "robustvideo.benchmark.cli.main", "run", *words, "--store", str(store)]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, cwd=world, env=environment, preexec_fn=heed_interrupts, **pipes)
+    return grids.start("run", *words, "--store", str(store), folder=world)
 
 
 def end(run):
-    out, err = run.communicate(timeout=PATIENCE)
+    out, err = run.communicate(timeout=900)
     return run.returncode, out, err
 
 
 def on(machines):
     return "--executor", "ray", "--address", machines.address
-
-
-def until(found):
-    last = time.monotonic() + PATIENCE
-    while not (answer := found()):
-        assert time.monotonic() < last, "it never happened"
-        time.sleep(0.05)
-    return answer
 
 
 def holders(store, but=()):
@@ -147,9 +105,10 @@ def test_a_worker_and_then_a_node_is_killed(machines, world, tmp_path):
     machines.remove_node(nodes_of[victim], allow_graceful=False)
     add(machines)
     assert code == 0, err
-    assert len(content(tmp_path / "s")) == 6 and {cell["status"] for cell in Store(tmp_path / "s").cells()} == {"ok"}
+    assert len(content(tmp_path / "s")) == 11 and {cell["status"] for cell in Store(tmp_path / "s").cells()} == {"ok"}
 
 
+@pytest.mark.slow  # three runs, two minutes; the other executors' tests of this kind are in test_workers.py
 @pytest.mark.ray
 def test_a_driver_is_killed_and_run_again_and_interrupted(machines, world, tmp_path):
     run = start(world, tmp_path / "s", *SLOW, *on(machines))
@@ -158,7 +117,7 @@ def test_a_driver_is_killed_and_run_again_and_interrupted(machines, world, tmp_p
     end(run)
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "s").glob("cells/*/*.json")}
-    assert 0 < len(before) < 6
+    assert 0 < len(before) < 11
     run = start(world, tmp_path / "s", *SLOW, *on(machines))
     until(lambda: holders(tmp_path / "s", workers))
     run.send_signal(signal.SIGINT)
@@ -167,7 +126,7 @@ def test_a_driver_is_killed_and_run_again_and_interrupted(machines, world, tmp_p
     assert not holders(tmp_path / "s", workers), "the workers ended in an orderly way"
     code, _, err = end(start(world, tmp_path / "s", *SLOW, *on(machines)))
     assert code == 0, err
-    assert len(content(tmp_path / "s")) == 6 and {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(content(tmp_path / "s")) == 11 and {path: path.stat().st_mtime_ns for path in before} == before
 
 
 @pytest.mark.ray
