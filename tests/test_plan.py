@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from robustvideo.benchmark.cli.main import main
-from robustvideo.benchmark.cli.plan import duration
 from robustvideo.benchmark.core import source
 from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.evaluation import bench, identity
 from robustvideo.benchmark.evaluation.bench import Bench
 from robustvideo.benchmark.evaluation.engine.plan import Plan, grid_of, in_queue, plan
-from robustvideo.benchmark.evaluation.engine.summary import Summary
+from robustvideo.benchmark.evaluation.engine.summary import Summary, duration
 from robustvideo.benchmark.evaluation.request import Request
 from robustvideo.benchmark.evaluation.store import Store
 

@@ -99,6 +99,9 @@ def test_bad_plans_are_one_line(queued, tmp_path):
     queued.unlink()
     with pytest.raises(InputError, match="no plan in its queue; run vbench plan"):
         worker(tmp_path, None, "cpu", None, True)
+    with pytest.raises(InputError, match="no plan in its queue"):
+        worker(tmp_path / "nowhere", None, "cpu", None, True)
+    assert not (tmp_path / "nowhere").exists()
 
 
 @pytest.mark.parametrize("more", [(), LOCAL], ids=["inline", "local"])

@@ -60,6 +60,7 @@ def _print(found: "Plan", seconds: list[float]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from ..evaluation.engine.summary import duration
     from .card_view import wide_console
 
     sizes: dict[int, int] = {}
@@ -72,12 +73,3 @@ def _print(found: "Plan", seconds: list[float]) -> None:
         state = f"impossible: {one.why}" if one.why else one.state
         table.add_row(escape(one.name), escape(state), shared, duration(needs) if one.state == "open" else "")
     wide_console().print(table)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: `40 s`, `12 min`, `3.5 h`."""
-    if seconds != seconds:
-        return "?"
-    if seconds < 90:
-        return f"{max(1, seconds):.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

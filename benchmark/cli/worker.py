@@ -47,11 +47,12 @@ def worker(
     from .stopping import INTERRUPTED, stopping
 
     where, failed = Store(store), False
+    plans = _plans(where, plan)  # first, for a wrong folder is not to be made
     where.writable()
     chosen = choose_device(device)
     try:
         with stopping(not quiet, twice=parent is None) as stopped:
-            for todo in _plans(where, plan):
+            for todo in plans:
                 bench = Bench(chosen, todo.request.batch_size, todo.request.precision)
                 bench.stopped = stopped
                 with Leases(store, _run_of(todo, where, parent)) as leases:

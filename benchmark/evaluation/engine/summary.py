@@ -63,9 +63,18 @@ class Summary:
         said = [f"{total} cells: {self.states['stored']} stored, {self.states['open']} to run"]
         said += [f"{self.states['impossible']} impossible"] if self.states["impossible"] else []
         said += [f"{self.shared} of them on clips that another one makes"] if self.shared else []
-        hours = sum(self.seconds) / 3600
-        said += [f"about {hours:.2g} device hours on {self.device}, {self.bytes / 1e6:.2g} MB"] if self.states["open"] else []
+        needs = duration(sum(self.seconds))
+        said += [f"about {needs} on one device ({self.device}), {self.bytes / 1e6:.2g} MB"] if self.states["open"] else []
         return ", ".join(said)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: `40 s`, `12 min`, `3.5 h`."""
+    if seconds != seconds:
+        return "?"
+    if seconds < 90:
+        return f"{max(1, seconds):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _stored_rates(store: Store, bench: Bench) -> dict[str, float]:
