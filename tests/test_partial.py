@@ -71,6 +71,14 @@ def test_every_kind_of_cell_goes_on_after_its_last_batch(cells, tmp_path, monkey
     assert len(kinds) == 5 and len(cells) == 7
 
 
+def test_the_time_of_earlier_pieces_counts(attacked, tmp_path):
+    path = tmp_path / "state.json"
+    state = interrupted(attacked, path)
+    assert 0 < state["wall_s"] < 60
+    path.write_text(json.dumps(state | {"wall_s": 1000.0}))
+    assert run.run_cell(attacked, bench_for(), path)["provenance"]["wall_s"] > 1000
+
+
 def test_what_does_not_fit_is_ignored(attacked, whole, tmp_path):
     keep = tmp_path / "keep.json"
     state = interrupted(attacked, keep)

@@ -122,8 +122,9 @@ def run_cell(cell: Cell, bench: Bench, keep: Path | None = None) -> dict[str, An
         result["corruption"] = described(cell.corruption, bench.corruption(cell))
     if cell.defense:
         result["declared"] = _declared(bench.pipeline(cell))
+    partial = Partial(keep, bench.batch_size)
     try:
-        result |= _measure(cell, bench, Partial(keep, bench.batch_size))
+        result |= _measure(cell, bench, partial)
     except Exception as error:  # a failing cell is a row, and the run goes on
         known = isinstance(error, InputError)
         reason = str(error) if known else f"{type(error).__name__}: {error}"
@@ -131,7 +132,7 @@ def run_cell(cell: Cell, bench: Bench, keep: Path | None = None) -> dict[str, An
         result["trace"] = "" if known else traceback.format_exc()
     result["provenance"] = provenance(bench.device) | {
         "started": started.isoformat(timespec="seconds"),
-        "wall_s": round(time.perf_counter() - clock, 3),
+        "wall_s": round(partial.spent + time.perf_counter() - clock, 3),
         "batch_size": bench.batch_size,
         "threads": torch.get_num_threads(),
     }

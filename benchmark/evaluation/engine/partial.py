@@ -15,7 +15,7 @@ from ..measure import Measured
 EVERY = 5.0
 """Seconds between two writes: cells that are shorter leave nothing."""
 
-KEYS = {"batch_size", "batches", "ids", "sample", "vectors", "notes", "evidence"}
+KEYS = {"batch_size", "batches", "ids", "sample", "vectors", "notes", "evidence", "wall_s"}
 """What a state consists of."""
 
 
@@ -25,12 +25,16 @@ class Partial:
     Args:
         path: Its file; None: nothing is kept.
         batch_size: Clips per batch; a state with another one is not gone on with.
+
+    Attributes:
+        spent: Seconds that earlier workers have spent on what is kept.
     """
 
     def __init__(self, path: Path | None, batch_size: int) -> None:
         self._path, self._batch_size = path, batch_size
-        self._written = time.monotonic()
+        self._began = self._written = time.monotonic()
         self._ids: list[str] = []
+        self.spent = 0.0
 
     def load(self, measured: Measured, sample: Sample) -> int:
         """Fills in what an earlier worker measured, and returns how many batches that were."""
@@ -39,7 +43,7 @@ class Partial:
             return 0
         measured.vectors, measured.notes, measured.evidence = state["vectors"], state["notes"], state["evidence"]
         sample.restore(state["sample"])
-        self._ids = state["ids"]
+        self._ids, self.spent = state["ids"], state["wall_s"]
         return state["batches"]
 
     def seen(self, batch: Batch, measured: Measured, sample: Sample) -> None:
@@ -64,6 +68,7 @@ class Partial:
         state: dict[str, Any] = {"batch_size": self._batch_size, "batches": batches, "sample": sample.state()}
         state |= {"ids": [record.id for record in measured.records]}
         state |= {"vectors": measured.vectors, "notes": measured.notes, "evidence": measured.evidence}
+        state["wall_s"] = self.spent + time.monotonic() - self._began
         with suppress(OSError):
             write_atomically(self._path, json.dumps(state, separators=(",", ":")))
         self._written = time.monotonic()
