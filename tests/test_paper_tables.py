@@ -216,7 +216,7 @@ def test_an_outcome_needs_no_torch(tmp_path):
     code = "import sys; from robustvideo.benchmark.evaluation.studies.tables import outcome; from pathlib import Path;"
     code += f"print(len(outcome('shuffling-table5', Path({str(tmp_path)!r}))), 'torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert run.stdout.split() == ["224", "False"], run.stderr
+    assert run.stdout.split() == ["248", "False"], run.stderr
 
 
 def test_the_verb_runs_a_table_once(tmp_path, monkeypatch):
