@@ -125,8 +125,9 @@ def contents(store: Path) -> dict[str, Any]:
 
 
 def assert_nothing_left(store: Path) -> None:
-    """No lease, no kept batches, no plan."""
+    """No lease, no kept batches, no plan, no adversarial clips."""
     assert [path for kind in ("leases", "partial", "queue") for path in files(store, kind)] == []
+    assert list(store.glob("artifacts/*")) == []
 
 
 def children(pid: int) -> list[int]:

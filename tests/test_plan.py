@@ -207,7 +207,7 @@ def test_the_estimate_is_of_stored_cells_of_the_same_device_and_precision(ask, t
 
 def test_the_table(vbench, tmp_path):
     code, out, err = vbench("plan", "--attack", "pgd:steps=1", "--defense", "shuffle")
-    assert code == 0 and out.count("open") == 5 and "1 more" in out
+    assert code == 0 and out.count("│ open") == 5 and "1 more" in out
     assert "5 cells: 0 stored, 5 to run, 1 of them on clips that another one makes, about" in " ".join(out.split())
     assert not (tmp_path / "store").exists(), "a plan writes nothing"
 

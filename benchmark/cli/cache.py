@@ -39,9 +39,9 @@ def show(store: Folder = Path("vbench-store")) -> None:
 @app.command("prune")
 def prune(
     store: Folder = Path("vbench-store"),
-    all: Annotated[bool, typer.Option("--all", help="Also what open plans need: it is made again.")] = False,
+    all: Annotated[bool, typer.Option("--all", help="Also open plans, as killed runs leave them, and what they need.")] = False,
 ) -> None:
-    """Remove adversarial clips that no open plan needs, the state of cells that are stored, and files that killed workers left.
+    """Remove plans that are done, clips that no open plan needs, the state of stored cells, and files that killed workers left.
 
     Example: vbench cache prune --store results
     """

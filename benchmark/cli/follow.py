@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from .stopping import INTERRUPTED, stopping
@@ -38,26 +38,33 @@ def follow_plan(plan: "Plan", bench: "Bench", store: "Store", progress: "RunProg
         for one in stored:
             yield Done(plan.cell(one), store.get(one.hash), True), None
         if todo:
-            queued = _mark(plan.write(store))
             places = {one.index: number for number, one in enumerate((*stored, *todo))}
-            try:
+            with _queued(plan, store):
                 for done, index in _executed(plan, bench, store, progress):
                     yield done, None if index is None else places[index]
-            finally:  # but not if somebody else is about the same plan meanwhile
-                if _mark(plan.path(store)) == queued:
-                    plan.path(store).unlink(missing_ok=True)
 
     found = {one.result["cell"]: one for one in _followed(coming(), bench, store, progress, len(plan.cells)) if one.result}
     # What another process of the same store did meanwhile is taken from there.
     return [found.get(one.hash) or Done(plan.cell(one), store.get(one.hash), True) for one in plan.cells]
 
 
-def _mark(path: Path) -> int:
-    """Tells this writing of a file from any other; 0: there is none."""
+@contextmanager
+def _queued(plan: "Plan", store: "Store") -> "Iterator[None]":
+    """Keeps the plan in the queue while it is worked on: one that lies there already may be somebody else's, who needs it."""
+    from ..evaluation.engine.plan import stays
+
+    path = plan.path(store)
+    before = stays(path)
+    if before is None or plan.request.reuse == "never":  # what was stored after it was written counts as its own
+        plan.write(store, stays=bool(before))
+    finished = False
     try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return 0
+        yield
+        finished = True
+    finally:
+        if not before and (finished or before is None):
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 def _executed(plan: "Plan", bench: "Bench", store: "Store", progress: "RunProgress") -> "Iterator[tuple[Done, int | None]]":

@@ -33,8 +33,7 @@ def plan(
     request.check()
 
     # torch is imported only now.
-    from ..evaluation.api import choose_device, choose_reuse
-    from ..evaluation.bench import Bench
+    from ..evaluation.api import bench_of, choose_reuse
     from ..evaluation.engine.plan import described, plan
     from ..evaluation.engine.summary import Summary
     from ..evaluation.store import Store
@@ -42,16 +41,17 @@ def plan(
     choose_reuse(request.reuse)
     store = Store(Path(request.store))
     with redirect_stdout(sys.stderr):
-        bench = Bench(choose_device(request.device), request.batch_size, request.precision)
+        bench = bench_of(request, elsewhere=queue)
         found = plan(request, bench, store)
         summary = Summary.of(found, store, bench)
     if json:
-        print(json_module.dumps([described(one) | {"seconds": summary.seconds[one.index]} for one in found.cells], indent=1))
+        times = [None if needs != needs else needs for needs in summary.seconds]
+        print(json_module.dumps([described(one) | {"seconds": times[one.index]} for one in found.cells], indent=1))
     else:
         _print(found, summary.seconds)
         print(summary)
     if queue:
-        print(found.write(store), file=sys.stderr)
+        print(found.write(store, stays=True), file=sys.stderr)
     if any(one.state == "impossible" for one in found.cells):
         raise typer.Exit(1)
 

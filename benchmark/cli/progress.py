@@ -50,7 +50,7 @@ class RunProgress:
         """Sets the estimated work per cell."""
         self._work = list(work)
         self._names = names
-        self._bar.update(self._task, total=max(1, sum(work)), description=names[0])
+        self._bar.update(self._task, total=max(1, sum(work)), description=names[0] if names else "done")
 
     def tick(self, work: int) -> None:
         """Work was done; the bar waits at the end of a cell's estimate until the cell is finished."""

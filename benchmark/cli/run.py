@@ -41,8 +41,7 @@ def run(
     request.check()
 
     # torch is imported only now.
-    from ..evaluation.api import choose_device, choose_reuse
-    from ..evaluation.bench import Bench
+    from ..evaluation.api import bench_of, choose_reuse
     from ..evaluation.engine.plan import grid_of, plan
     from ..evaluation.engine.summary import Summary
     from ..evaluation.store import Store
@@ -56,7 +55,7 @@ def run(
         from ..evaluation.engine import nodes
 
         nodes.check(request.address)  # now, rather than after planning and downloads
-    bench, store = Bench(choose_device(request.device), request.batch_size, request.precision), Store(Path(request.store))
+    bench, store = bench_of(request), Store(Path(request.store))
     with redirect_stdout(sys.stderr):  # a model that prints must not get between the rows
         if "grey-box" in (request.threat or []) and not any(str(cell.threat) == "grey-box" for cell in asked.cells()):
             print("grey-box is no setting of its own for these defences: there are no such rows", file=sys.stderr)

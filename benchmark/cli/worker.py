@@ -4,6 +4,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,8 @@ import typer
 from ..core.errors import InputError
 
 if TYPE_CHECKING:
+    import torch
+
     from ..evaluation.engine.plan import Plan
     from ..evaluation.store import Store
 
@@ -39,49 +42,67 @@ def worker(
     if parent is not None:  # before torch is imported, which takes seconds
         threading.Thread(target=_watch, args=(parent,), daemon=True).start()
     from ..evaluation.api import choose_device
-    from ..evaluation.bench import Bench
-    from ..evaluation.engine.leases import Leases
-    from ..evaluation.engine.worker import tidy, work
     from ..evaluation.store import Store
-    from ..evaluation.tables import write_tables
     from .stopping import INTERRUPTED, stopping
 
-    where, failed = Store(store), False
-    plans = _plans(where, plan)  # first, for a wrong folder is not to be made
+    where, failed, problems = Store(store), False, []
+    paths = _paths(where, plan)  # first, for a wrong folder is not to be made
     where.writable()
     chosen = choose_device(device)
     try:
         with stopping(not quiet, twice=parent is None) as stopped:
-            for todo in plans:
-                bench = Bench(chosen, todo.request.batch_size, todo.request.precision)
-                bench.stopped = stopped
-                with Leases(store, _run_of(todo, where, parent)) as leases:
-                    for done in work(todo, where, leases, bench):
-                        failed |= done.result is not None and done.result["status"] != "ok"
-                        if not quiet:
-                            print(done.cell, file=sys.stderr, flush=True)
-                    if parent is None:
-                        tidy(where, leases)
-                if parent is None and any(one.state != "impossible" for one in todo.cells):
-                    write_tables(where)
+            for path in paths:
+                try:
+                    failed |= _work(path, where, chosen, parent, stopped, quiet)
+                except InputError as error:  # the other plans are worked on all the same
+                    problems.append(error)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
+    for error in problems[1:]:
+        print(f"vbench: {error}", file=sys.stderr)
+    if problems:
+        raise problems[0]
     if failed:
         raise typer.Exit(1)
 
 
-def _plans(store: "Store", name: str | None) -> "list[Plan]":
-    from ..evaluation.engine.plan import Plan, in_queue
+def _paths(store: "Store", name: str | None) -> list[Path]:
+    from ..evaluation.engine.plan import in_queue
 
-    paths = in_queue(store)
-    if name is not None:
-        paths = [path for path in paths if path.stem == name]
+    paths = [path for path in in_queue(store) if name is None or path.stem == name]
     if not paths:
         asked = f"no plan {name}" if name else "no plan"
         raise InputError(
             "store", f"{store.folder} has {asked} in its queue", "run vbench plan ... --store <folder> --queue first"
         )
-    return [Plan.read(path) for path in paths if path.exists()]  # a driver may have finished one since
+    return paths
+
+
+def _work(
+    path: Path, store: "Store", device: "torch.device", parent: int | None, stopped: Callable[[], bool], quiet: bool
+) -> bool:
+    """Works on one plan; whether a cell failed."""
+    from ..evaluation.bench import Bench
+    from ..evaluation.engine.leases import Leases
+    from ..evaluation.engine.plan import Plan
+    from ..evaluation.engine.worker import tidy, work
+    from ..evaluation.tables import write_tables
+
+    if not path.exists():  # a driver has finished it since
+        return False
+    plan, failed = Plan.read(path), False
+    bench = Bench(device, plan.request.batch_size, plan.request.precision)
+    bench.stopped = stopped
+    with Leases(store.folder, _run_of(plan, store, parent)) as leases:
+        for done in work(plan, store, leases, bench):
+            failed |= done.result is not None and done.result["status"] != "ok"
+            if not quiet:
+                print(done.cell, file=sys.stderr, flush=True)
+        if parent is None:
+            tidy(store, leases)
+    if parent is None and any(store.path(one.hash).exists() for one in plan.cells if one.hash):
+        write_tables(store)
+    return failed
 
 
 def _run_of(plan: "Plan", store: "Store", parent: int | None) -> str:

@@ -19,6 +19,7 @@ from ..models.build import state_sha256
 from ..models.published import resolve_model
 from .bench import Bench
 from .grid import Grid, resolve_chain, resolve_threats
+from .request import Request
 from .request import severities as numbers
 from .run import run_grid
 from .store import REUSE, Reuse, Store
@@ -113,6 +114,28 @@ def choose_device(name: str) -> torch.device:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     return device
+
+
+def bench_of(request: Request, elsewhere: bool = False) -> Bench:
+    """The bench on which a request is planned, and, if this process computes, run.
+
+    Args:
+        request: What is asked for.
+        elsewhere: Whether other machines may compute, with devices that this one lacks; so it is with Ray.
+
+    Raises:
+        InputError: This machine lacks the device or its precision, and is to compute.
+    """
+    how = {"batch_size": request.batch_size, "precision": request.precision}
+    try:
+        device = choose_device(request.device)
+        # The GPUs are the workers' where there are any.
+        if request.executor == "inline" or (request.executor == "local" and device.type == "cpu"):
+            return Bench(device, **how)
+    except InputError:
+        if not elsewhere and request.executor != "ray":
+            raise
+    return Bench(computes=False, **how)
 
 
 def choose_reuse(text: str) -> Reuse:

@@ -44,6 +44,7 @@ class Bench:
         tick: Called with the number of forward passes' worth of work that was just done, for progress.
         stopped: Asked after every batch: whether to keep what was measured and end.
         keeper: Asked for adversarial clips that are handed on and not in memory; makes them where nobody keeps them.
+        computes: Whether it is computed with, or only looked at: then what this machine lacks does not matter.
         footage: Gives the clips.
     """
 
@@ -53,12 +54,14 @@ class Bench:
     tick: Callable[[int], None] = lambda work: None
     stopped: Callable[[], bool] = lambda: False
     keeper: Keeper = lambda cell, number, batch, make: make()
+    computes: bool = True
     footage: Footage = field(init=False)
     _live: dict[str, Any] = field(default_factory=dict)
     _crafted: dict[str, Crafted] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        prepare(self.precision, self.device)
+        if self.computes:
+            prepare(self.precision, self.device)
         self.footage = Footage(self.device, self.batch_size)
 
     def room(self, cell: Cell) -> Room:
@@ -171,11 +174,13 @@ class Bench:
         """The adversarial batch `number`; one that is handed on is shared: in memory as it allows, and by the `keeper`."""
         if not cell.handed_on:
             return make()
-        key = f"{number} {self.crafted_key(cell)}"
+        key = f"{number} {self.crafted_key(cell)} {digest({'ids': batch.ids})}"
         if key not in self._crafted:
             made = self.keeper(cell, number, batch, make)
-            if sum(entry.clips.nbytes for entry in (made, *self._crafted.values())) > KEPT_BYTES:
+            if made.clips.nbytes > KEPT_BYTES:
                 return made
+            while sum(entry.clips.nbytes for entry in (made, *self._crafted.values())) > KEPT_BYTES:
+                del self._crafted[next(iter(self._crafted))]  # the oldest: cells that share clips follow each other
             self._crafted[key] = made
         return self._crafted[key]
 

@@ -140,7 +140,13 @@ def _fit(cell: Cell, bench: Bench, attack: Attack) -> tuple[Attack, dict[str, in
     batch = bench.fitting_batch(cell)
     clips, labels = bench.clips(batch)
     assert cell.threat is not None
-    target = CountedTarget(bench.attacked(cell), labels, cell.threat, False, bench.room(cell), bench.tick)
+
+    def tick(work: int) -> None:
+        bench.tick(work)
+        if bench.stopped():  # nothing of a perturbation that is half made can be kept
+            raise KeyboardInterrupt
+
+    target = CountedTarget(bench.attacked(cell), labels, cell.threat, False, bench.room(cell), tick)
     rng = ClipRandom.for_clips(batch.ids, cell.seed, f"fit {purpose(cell)}", bench.device)
     fitted = attack.fit(target, clips, labels, rng)
     cost = {"clips": len(clips), "gradients": int(target.gradients.sum()), "queries": int(target.queries.sum())}

@@ -92,6 +92,8 @@ def flips(cell: Cell, bench: Bench, measured: "Measured") -> list[float | None]:
         seen: dict[str, int] = {}
         for batch in bench.footage.batches(bench.scene(cell, moment)):
             clips, labels = bench.clips(batch)
+            if bench.stopped():
+                raise KeyboardInterrupt
             seen |= dict(zip(batch.ids, judge(cell, bench, pipeline, batch, clips, labels).pred.tolist(), strict=True))
         said.append(seen)
     return [

@@ -81,6 +81,10 @@ class Request:
             raise InputError("executor", f"{self.executor!r} is unknown", did_you_mean(self.executor, EXECUTORS))
         if self.workers is not None and not 1 <= self.workers <= 1024:
             raise InputError("workers", f"{self.workers} is not from 1 to 1024", "give the number of processes")
+        if self.workers is not None and self.executor == "inline":
+            raise InputError("workers", "inline computes in this process", "add --executor local or ray")
+        if self.address is not None and self.executor != "ray":
+            raise InputError("address", f"{self.executor} needs none", "add --executor ray")
         for name in ("model", "attack", "defense", "threat", "corruption"):
             if getattr(self, name) and not split_list(getattr(self, name)):
                 raise InputError(name, "is empty", "leave the option out, or name one")

@@ -117,13 +117,13 @@ def run_cell(cell: Cell, bench: Bench, keep: Path | None = None) -> dict[str, An
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     result = {"schema": SCHEMA, "cell": bench.hash(cell), "spec": bench.spec(cell), "status": "ok", "error": ""}
-    result["reports"] = list(bench.attack(cell).reports) if cell.attack else []
-    if cell.corruption:
-        result["corruption"] = described(cell.corruption, bench.corruption(cell))
-    if cell.defense:
-        result["declared"] = _declared(bench.pipeline(cell))
     partial = Partial(keep, bench.batch_size)
     try:
+        result["reports"] = list(bench.attack(cell).reports) if cell.attack else []
+        if cell.corruption:
+            result["corruption"] = described(cell.corruption, bench.corruption(cell))
+        if cell.defense:
+            result["declared"] = _declared(bench.pipeline(cell))
         result |= _measure(cell, bench, partial)
     except Exception as error:  # a failing cell is a row, and the run goes on
         known = isinstance(error, InputError)
@@ -193,13 +193,14 @@ def _measure(cell: Cell, bench: Bench, partial: Partial) -> dict[str, Any]:
             continue
         _measure_batch(cell, bench, attack, number, batch, measured, sample)
         stop = bench.stopped()
-        partial.save(number + 1, measured, sample, now=stop)
+        partial.save(number + 1, measured, sample, now=stop or cell.shifts > 0)  # later moments can be interrupted, too
         if stop:
             raise KeyboardInterrupt
     evidence = _evidence(cell, bench, sample, attack) if measured.records else {}
     if fitting:
         evidence["fit"] = fitting
     failed = [{"id": failure.record.id, "reason": failure.reason} for failure in bench.footage.failures(scene)]
+    partial.check(measured)
     if cell.shifts:
         measured.vectors["flips"] = flips(cell, bench, measured)
     if not measured.records:

@@ -65,6 +65,15 @@ class Artifacts:
                 raise KeyboardInterrupt
             time.sleep(PAUSE)
 
+    def release(self, finished: Callable[[str], bool]) -> None:
+        """Takes away the sets whose cells are all finished, so that a long plan holds few of them at a time."""
+        gone = {key for key, cells in self._needed_by.items() if all(map(finished, cells))}
+        wanted = _open_cells(self._store, self._plan) if gone else set()
+        for key in gone:
+            if not wanted & set(_cells(_folder(self._store) / key)):
+                shutil.rmtree(_folder(self._store) / key, ignore_errors=True)
+            del self._needed_by[key]
+
     def discard(self) -> None:
         """Takes away what the plan's cells needed, once all of them are stored; what another plan needs stays."""
         mine = {one.hash for one in self._plan.cells}

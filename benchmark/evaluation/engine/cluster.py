@@ -63,6 +63,7 @@ class Cluster:
         self, plan: Plan, store: Store, address: str | None, workers: int | None, say: Callable[[str], None] = lambda line: None
     ) -> None:
         self.plan, self.store, self.address, self.workers = plan, Store(store.folder.absolute()), address, workers
+        self._since = plan.path(self.store).stat().st_mtime
         self._say, self._members, self._words = say, list[_Member](), "they said nothing"
         self._deaths, self._ended, self._waited = 0, False, False
         self._leases = Leases(self.store.folder, f"ray {socket.gethostname()} {uuid4().hex[:8]}")
@@ -100,7 +101,7 @@ class Cluster:
             KeyboardInterrupt: It was asked to end.
             InputError: A node does not see the store, or the workers end without having done their work.
         """
-        return finished(self.plan, self.store, PAUSE, stopped, self._look_after)
+        return finished(self.plan, self.store, self._since, PAUSE, stopped, self._look_after)
 
     def _look_after(self, waiting: Sequence[Planned], fresh: bool) -> None:
         if fresh:

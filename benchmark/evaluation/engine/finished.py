@@ -13,13 +13,19 @@ REST = 5
 
 
 def finished(
-    plan: Plan, store: Store, pause: float, stopped: Callable[[], bool], tend: Callable[[Sequence[Planned], bool], None]
+    plan: Plan,
+    store: Store,
+    since: float,
+    pause: float,
+    stopped: Callable[[], bool],
+    tend: Callable[[Sequence[Planned], bool], None],
 ) -> Iterator[tuple[Done, int]]:
     """The plan's open cells with their numbers, in the order in which somebody stores them.
 
     Args:
         plan: What is being done.
         store: Where it appears.
+        since: When the plan was written, on the store's clock.
         pause: Seconds between two looks, at least.
         stopped: Asked after every look; whether to end.
         tend: Looks after the workers, after every look; it is told which cells are open, and whether one was just finished.
@@ -28,7 +34,6 @@ def finished(
         KeyboardInterrupt: It was asked to end.
     """
     waiting = {one.index: one for bundle in plan.bundles() for one in bundle}
-    since = plan.path(store).stat().st_mtime
     while waiting:
         began = time.monotonic()
         found = [one for one in waiting.values() if not unfinished(one, plan, store, since)]

@@ -194,7 +194,8 @@ class Leases:
         self._held.discard(path)
         holder = self._read(path)
         if holder is not None and holder.owner == self.me.owner:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a disk that turned read-only: the lease grows old by itself
+                path.unlink(missing_ok=True)
 
     @staticmethod
     def _read(path: Path) -> Lease | None:

@@ -52,7 +52,14 @@ def slots(device: str, workers: int | None) -> list[Slot]:
     gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
     names = [f"cuda:{number}" for number in range(gpus)] or [device if device.startswith("cuda") else "cpu"]
     count = workers or (len(names) if names[0] != "cpu" else max(1, cores // 2))
-    return [Slot(names[number % len(names)], max(1, cores // count)) for number in range(count)]
+    threads = max(1, min(cores // count, _asked_threads() or cores))
+    return [Slot(names[number % len(names)], threads) for number in range(count)]
+
+
+def _asked_threads() -> int:
+    """What the user set, or 0."""
+    text = os.environ.get("OMP_NUM_THREADS", "")
+    return int(text) if text.isdigit() else 0
 
 
 class Local:
@@ -101,7 +108,7 @@ class Local:
             KeyboardInterrupt: It was asked to end.
             InputError: The workers end without having done their work.
         """
-        return finished(self.plan, self.store, PAUSE, stopped, self._look_after)
+        return finished(self.plan, self.store, self._since, PAUSE, stopped, self._look_after)
 
     def _ended(self) -> dict[int, int]:
         """The exit codes of the workers that are no more."""

@@ -15,6 +15,8 @@ from ..measure import Measured
 EVERY = 5.0
 """Seconds between two writes: cells that are shorter leave nothing."""
 
+OTHER_CLIPS = "other clips can be decoded than before this cell was interrupted"
+
 KEYS = {"batch_size", "batches", "ids", "sample", "vectors", "notes", "evidence", "wall_s"}
 """What a state consists of."""
 
@@ -54,9 +56,18 @@ class Partial:
         """
         start = len(measured.records)
         if self._ids[start : start + len(batch.records)] != batch.ids:
-            raise InputError("dataset", "other clips can be decoded than before this cell was interrupted", "run it again")
+            raise InputError("dataset", OTHER_CLIPS, "run it again")
         measured.records += batch.records
         sample.see(batch)
+
+    def check(self, measured: Measured) -> None:
+        """Looks that every kept number has found its clip.
+
+        Raises:
+            InputError: A batch that was measured before cannot be decoded any more.
+        """
+        if any(len(vector) != len(measured.records) for vector in measured.vectors.values()):
+            raise InputError("dataset", OTHER_CLIPS, "run it again")
 
     def save(self, batches: int, measured: Measured, sample: Sample, now: bool = False) -> None:
         """Writes the state after so many batches, if the last time is long ago, or `now`.

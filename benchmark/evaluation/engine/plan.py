@@ -84,14 +84,23 @@ class Plan:
         """Where it lies in a store for workers to find."""
         return store.folder / "queue" / f"{self.id}.json"
 
-    def write(self, store: Store) -> Path:
+    def write(self, store: Store, stays: bool = False) -> Path:
         """Puts it into the store's queue.
+
+        Args:
+            store: The store.
+            stays: Whether it stays there when it is done, for workers that are started later.
 
         Raises:
             InputError: The store cannot be written.
         """
         path = self.path(store)
-        content = {"schema": SCHEMA, "request": asdict(self.request), "cells": [asdict(one) for one in self.cells]}
+        content = {
+            "schema": SCHEMA,
+            "stays": stays,
+            "request": asdict(self.request),
+            "cells": [asdict(one) for one in self.cells],
+        }
         try:
             write_atomically(path, json.dumps(content, indent=1))
         except OSError as error:
@@ -184,6 +193,14 @@ def _shared(cell: Cell) -> str:
     if cell.attack and cell.full and not on_the_defence:
         return f"adversarial {cell.source or cell.model} {cell.attack}"
     return f"alone {cell.model} {cell.attack} {cell.defense_text} {cell.threat} {cell.source}"
+
+
+def stays(path: Path) -> bool | None:
+    """Whether a plan of the queue stays there when it is done; None where there is no such plan."""
+    try:
+        return bool(json.loads(path.read_text(encoding="utf-8"))["stays"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def in_queue(store: Store) -> Sequence[Path]:

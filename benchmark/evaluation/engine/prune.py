@@ -1,19 +1,22 @@
 """Removing what a store keeps besides its cells."""
 
 import shutil
+from pathlib import Path
 
+from ...core.errors import InputError
 from ..store import Store
 from .artifacts import kept, size_of
 from .leases import Leases
-from .worker import tidy
+from .plan import Plan, in_queue
+from .worker import tidy, unfinished
 
 
 def prune(store: Store, everything: bool = False) -> tuple[int, int]:
-    """Removes what no open plan needs, and what dead workers have left.
+    """Removes plans that are done, what no open plan needs, and what dead workers have left.
 
     Args:
         store: The store.
-        everything: Also what open plans need and the states of cells that are not stored; workers make it again.
+        everything: Also open plans, as killed runs leave them, what they need, and the states of cells that are not stored.
 
     Returns:
         Sets of adversarial clips that were removed, and bytes in all.
@@ -25,6 +28,9 @@ def prune(store: Store, everything: bool = False) -> tuple[int, int]:
     gone = [one for one in kept(store) if everything or not one.needed]
     for one in gone:
         shutil.rmtree(one.path, ignore_errors=True)
+    for path in in_queue(store):
+        if everything or _is_done(path, store):
+            path.unlink(missing_ok=True)
     with Leases(store.folder) as leases:
         for path in leases.folder.glob("crafted-*.json"):
             with leases.holding(path.stem):  # a dead worker's goes with the claim
@@ -33,3 +39,11 @@ def prune(store: Store, everything: bool = False) -> tuple[int, int]:
             path.unlink(missing_ok=True)
         tidy(store, leases)
     return len(gone), max(0, before - size_of(store.folder))
+
+
+def _is_done(path: Path, store: Store) -> bool:
+    try:
+        plan, since = Plan.read(path), path.stat().st_mtime
+    except (InputError, OSError):  # gone since, or of another version, which may be at work
+        return False
+    return not any(one.state == "open" and unfinished(one, plan, store, since) for one in plan.cells)

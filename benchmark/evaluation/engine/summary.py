@@ -1,6 +1,7 @@
 """How long a plan takes, from what its models' cells took before, and how much it stores."""
 
 import csv
+import math
 import time
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ class Summary:
         seconds: Estimated, per cell; 0 for cells that are not open.
         bytes: Estimated size of the new cells.
         device: For people.
+        shared_bytes: Of the largest set of clips that lies in the store while several cells look at it.
     """
 
     states: dict[str, int]
@@ -36,6 +38,7 @@ class Summary:
     seconds: list[float]
     bytes: int
     device: str
+    shared_bytes: int
 
     @classmethod
     def of(cls, plan: Plan, store: Store, bench: Bench) -> "Summary":
@@ -55,8 +58,7 @@ class Summary:
             size += BYTES_PER_CLIP * len(bench.records(cell))
         states = {state: sum(one.state == state for one in plan.cells) for state in ("open", "stored", "impossible")}
         shared = sum(len(cells) - 1 for cells in plan.bundles())
-        name = torch.cuda.get_device_name(bench.device) if bench.device.type == "cuda" else "cpu"
-        return cls(states, shared, seconds, size, name)
+        return cls(states, shared, seconds, size, _device(bench), _largest(plan, bench))
 
     def __str__(self) -> str:
         total = sum(self.states.values())
@@ -64,7 +66,10 @@ class Summary:
         said += [f"{self.states['impossible']} impossible"] if self.states["impossible"] else []
         said += [f"{self.shared} of them on clips that another one makes"] if self.shared else []
         needs = duration(sum(self.seconds))
-        said += [f"about {needs} on one device ({self.device}), {self.bytes / 1e6:.2g} MB"] if self.states["open"] else []
+        if self.states["open"]:
+            said += [f"about {needs} on one device ({self.device}), {self.bytes / 1e6:.2g} MB"]
+        if self.shared_bytes:
+            said += [f"{self.shared_bytes / 1e6:.2g} MB for each worker meanwhile"]
         return ", ".join(said)
 
 
@@ -82,13 +87,17 @@ def _stored_rates(store: Store, bench: Bench) -> dict[str, float]:
     try:
         with (store.folder / "cells.csv").open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
-    except OSError:
+        return _rates(rows, bench)
+    except (OSError, KeyError, ValueError):  # none yet, or another version's
         return {}
-    here = torch.cuda.get_device_name(bench.device) if bench.device.type == "cuda" else "cpu"
+
+
+def _rates(rows: list[dict[str, str]], bench: Bench) -> dict[str, float]:
+    here = _device(bench)
     totals: dict[str, tuple[float, float]] = {}
     for row in rows:
         # Oblivious and transferred cells may have taken their clips from a neighbour.
-        same = row["device"] == here and row.get("dtype", "float32") == bench.precision
+        same = (row["device"] == here or not bench.computes) and row.get("dtype", "float32") == bench.precision
         if row["status"] == "ok" and same and row["threat"].startswith(("white-box", "adaptive", "grey-box")):
             work, wall = totals.get(row["model"], (0.0, 0.0))
             more = GRADIENT_COST * float(row["grad_calls"]) + float(row["queries"])
@@ -96,14 +105,39 @@ def _stored_rates(store: Store, bench: Bench) -> dict[str, float]:
     return {model: wall / work for model, (work, wall) in totals.items() if work > 0}
 
 
+def _device(bench: Bench) -> str:
+    if not bench.computes:
+        return "the workers'"
+    return torch.cuda.get_device_name(bench.device) if bench.device.type == "cuda" else "cpu"
+
+
+def _largest(plan: Plan, bench: Bench) -> int:
+    """Bytes of the largest set of adversarial clips that several open cells look at; floats that keep their bits cost more."""
+    sizes = [0]
+    for bundle in plan.bundles():
+        cell = plan.cell(bundle[0])
+        if len(bundle) > 1 and cell.handed_on:
+            spec = bench.model(cell).input
+            sizes.append(len(bench.records(cell)) * 3 * spec.frames * spec.size**2)
+    return max(sizes)
+
+
 def _timed(cell: Cell, bench: Bench) -> float:
-    """Seconds per forward pass of a clip, from one pass after a first one."""
+    """Seconds per forward pass of a clip, from one pass after a first one; NaN where it is not known."""
+    if not bench.computes:
+        return math.nan
     model = bench.model(cell)
-    clips = torch.zeros(TRIED, 3, model.input.frames, model.input.size, model.input.size, device=bench.device)
-    with torch.no_grad():
-        model(clips)
-        start = time.perf_counter()
-        model(clips)
-        if bench.device.type == "cuda":
-            torch.cuda.synchronize()
+    try:
+        clips = torch.zeros(TRIED, 3, model.input.frames, model.input.size, model.input.size, device=bench.device)
+        with torch.no_grad():
+            _finish(model(clips))
+            start = time.perf_counter()
+            _finish(model(clips))
+    except torch.OutOfMemoryError:  # the run itself takes fewer clips at a time
+        return math.nan
     return (time.perf_counter() - start) / TRIED
+
+
+def _finish(scores: torch.Tensor) -> None:
+    """Waits for a GPU."""
+    scores.cpu()

@@ -17,7 +17,9 @@ DEATHS = 2
 """Workers that a cell may kill before it is given up."""
 
 PAUSE = 0.2
-"""Seconds between looks while every open cell is in other hands."""
+"""Seconds between looks while every open cell is in other hands; twice as many each time, up to LONGEST."""
+
+LONGEST = 2.0
 
 ABANDONED = 3600.0
 """Seconds after which a temporary file has no writer any more."""
@@ -37,18 +39,22 @@ def work(plan: Plan, store: Store, leases: Leases, bench: Bench) -> Iterator[Don
     except FileNotFoundError:  # whoever takes a plan away has seen it finished
         return
     bench.keeper = artifacts = Artifacts(plan, store, leases, bench)
-    bundles = plan.bundles()
+    bundles = plan.bundles() if plan.request.reuse != "only-cache" else []
+    cells, pause = {one.hash: one for one in plan.cells}, PAUSE
     while bundles:
         idle = True
         for bundle in bundles:
             for done in _bundle(bundle, plan, store, leases, bench, since):
                 idle = False
                 yield done
+            if not bundle:
+                artifacts.release(lambda name: not unfinished(cells[name], plan, store, since))
         bundles = [bundle for bundle in bundles if bundle]
         if bench.stopped():
             raise KeyboardInterrupt
+        pause = min(LONGEST, 2 * pause) if idle else PAUSE
         if bundles and idle:
-            time.sleep(PAUSE * (1 + random.random()))
+            time.sleep(pause * random.uniform(0.5, 1))
     artifacts.discard()
 
 
@@ -80,7 +86,8 @@ def _run(planned: Planned, plan: Plan, store: Store, bench: Bench, lease: Lease,
         keep.unlink()  # of an earlier run, of which nothing is to be taken
     result = quarantined(cell, bench, lease.deaths) if lease.deaths >= DEATHS else run_cell(cell, bench, keep)
     store.put(result)
-    keep.unlink(missing_ok=True)
+    with suppress(OSError):  # it is stored, whatever becomes of this
+        keep.unlink(missing_ok=True)
     return Done(cell, result, False)
 
 
@@ -98,7 +105,7 @@ def tidy(store: Store, leases: Leases) -> None:
     now = leases.now()
     for path in store.folder.rglob(".*"):
         with suppress(OSError):  # its writer lives, and was faster
-            if path.suffix in (".tmp", ".dead", ".clock") and now - path.stat().st_mtime > ABANDONED:
+            if path.suffix in (".tmp", ".dead", ".clock", ".probe") and now - path.stat().st_mtime > ABANDONED:
                 path.unlink()
 
 
