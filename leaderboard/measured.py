@@ -84,7 +84,9 @@ def _spot(row: Mapping[Any, Any], results: Results) -> Spot:
     threat, reason, hashes = _text(row.get("threat")), _text(row.get("reason")), tuple(_text(row.get("cells")).split())
     cells = [results.by_hash[one] for one in hashes if one in results.by_hash]
     if not cells or len(cells) < len(hashes) or any(cell["status"] != "ok" for cell in cells):
-        return Spot(label, threat=threat, reason=reason or "not measured", cells=hashes, counterpart=counterpart)
+        skipped = row.get("state") == "skipped"
+        said = reason or "not measured"
+        return Spot(label, threat=threat, reason=said, cells=hashes, counterpart=counterpart, skipped=skipped)
     mean, low, high = (float(row[name]) for name in ("ours", "low", "high"))
     shares = (_by_clip(cells, name) for name in ("correct", "top5"))
     right = next((one for one in shares if one and abs(np.mean(list(one.values())) - mean) < 1e-6), None)

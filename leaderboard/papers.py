@@ -34,6 +34,7 @@ class Rule:
         only: Values that a name may have; any where it is not listed.
         kind: What is compared.
         margin: In [0, 1]; of a level the share that must be exceeded.
+        unaware: Whether the right cell's attacker is the one who does not know the defence, whatever the left one's knows.
     """
 
     left: str
@@ -41,6 +42,7 @@ class Rule:
     only: Mapping[str, tuple[str, ...]]
     kind: Kind
     margin: float
+    unaware: bool = False
 
 
 @dataclass(frozen=True)
@@ -148,4 +150,5 @@ def _rule(entry: dict[str, Any]) -> Rule:
     kind = entry.get("kind", "more")
     if kind not in get_args(Kind):
         raise InputError("claims.toml", f"{kind!r} is no kind of comparison", f"use one of {', '.join(get_args(Kind))}")
-    return Rule(entry["left"], tuple(entry.get("right", ())), only, kind, float(entry.get("margin", 0.0)))
+    margin, unaware = float(entry.get("margin", 0.0)), entry.get("unaware", False)
+    return Rule(entry["left"], tuple(entry.get("right", ())), only, kind, margin, unaware)

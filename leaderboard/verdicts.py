@@ -41,6 +41,7 @@ class Spot:
         margins: Score of the true class less the best other one, by clip.
         place: What two cells share that were measured on the same clips.
         counterpart: Whether the paper has no such number: its attacker did not know the defence, this one does.
+        skipped: Whether vbench cannot measure it, for the reason given.
     """
 
     label: str
@@ -56,6 +57,7 @@ class Spot:
     margins: dict[str, float] = field(default_factory=dict, repr=False)
     place: str = ""
     counterpart: bool = False
+    skipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Compared:
         reason: Why there is none.
         cells: Hashes of the cells behind it.
         unit: `points` of accuracy for differences of shares; empty for others.
+        skipped: Whether vbench cannot measure one of them.
     """
 
     left: str
@@ -87,6 +90,7 @@ class Compared:
     reason: str = ""
     cells: tuple[str, ...] = ()
     unit: str = "points"
+    skipped: bool = False
 
 
 @dataclass(frozen=True)
@@ -176,7 +180,8 @@ def matched(rule: Rule, spots: Sequence[Spot]) -> Iterator[tuple[Spot, Spot | fl
         if rule.kind == "level":
             yield left, rule.margin
         for wanted in rule.right:
-            yield from ((left, right) for right in _partners(pattern(wanted, found.groupdict()), left, spots))
+            theirs = [spot for spot in spots if not (rule.unaware and spot.counterpart)]
+            yield from ((left, right) for right in _partners(pattern(wanted, found.groupdict()), left, theirs))
 
 
 def printed(claim: Claim, spots: Sequence[Spot]) -> tuple[int, int]:
@@ -211,7 +216,8 @@ def _compare(rule: Rule, left: Spot, right: Spot | float, count: int) -> Compare
     cells = left.cells + (right.cells if isinstance(right, Spot) else ())
     lacking = next((one for one in (left, right) if isinstance(one, Spot) and not one.by_clip), None)
     if lacking is not None:
-        return Compared(left.label, other, _kind(left), reason=lacking.reason or "not measured", cells=cells)
+        reason = lacking.reason or "not measured"
+        return Compared(left.label, other, _kind(left), reason=reason, cells=cells, skipped=lacking.skipped)
     if isinstance(right, Spot) and left.place != right.place:
         return Compared(left.label, other, _kind(left), reason="the two cells are of different clips", cells=cells)
     gap, low, high, clips = difference(left, right)
@@ -251,6 +257,8 @@ def _full(left: Spot, right: Spot | float) -> Literal["ceiling", "floor"] | None
 
 def _verdict(claim: Claim, compared: Sequence[Compared]) -> tuple[Verdict, str]:
     seen = [one for one in compared if one.outcome != "missing"]
+    if compared and all(one.skipped for one in compared):
+        return "cannot be tested here", compared[0].reason
     if not seen:
         return "not measured", f"run vbench paper {claim.table} --store DIR"
     weak = [one for one in seen if one.threat not in (*INFORMED, *BASE)]

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.evaluation.stats import interval
+from robustvideo.benchmark.evaluation.studies.grids import find_grid, names
 from robustvideo.leaderboard.measured import Table, table_of
 from robustvideo.leaderboard.papers import Claim, claims, published
 from robustvideo.leaderboard.report import report, write_report
@@ -162,6 +163,26 @@ def test_cells_of_other_clips_are_not_compared(tmp_path: Path):
     found += [Spot("CE-based @ Top-1", 0, 0, 0, 2, by_clip={"a": 0.0}, groups={"a": "a"}, place="two")]
     decided = decide(next(one for one in claims() if one.id == "taf-loss"), found)
     assert (decided.verdict, decided.compared[0].reason) == ("not measured", "the two cells are of different clips")
+
+
+def test_who_knows_a_defence_is_compared_with_who_does_not():
+    """Where the claim is about the two: without that, a cell is compared with its like."""
+
+    def spot(label: str, share: float, threat: str, counterpart: bool = False) -> Spot:
+        by_clip = {str(clip): float(clip < 16 * share) for clip in range(16)}
+        groups = {clip: clip for clip in by_clip}
+        return Spot(label, share, share, share, 16, threat, by_clip=by_clip, groups=groups, counterpart=counterpart)
+
+    spots = [spot("TSM / Ours @ EOT with PGD", 0.0, "adaptive:eot=1"), spot("TSM / Ours @ PGD", 0.75, "oblivious")]
+    spots.append(spot("TSM / Ours @ PGD", 0.0, "adaptive:eot=1", counterpart=True))
+    decided = decide(next(one for one in claims() if one.id == "shuffling-eot"), spots)
+    assert decided.verdict == "does not hold" and [one.difference for one in decided.compared] == [-0.75]
+
+
+def test_what_vbench_cannot_measure_is_not_asked_for():
+    spots = [Spot(f"alpha={value} @ Top-1", reason="no such sampler", skipped=True) for value in ("0.7", "0.5")]
+    decided = decide(next(one for one in claims() if one.id == "taf-alpha"), spots)
+    assert (decided.verdict, decided.why) == ("cannot be tested here", "no such sampler")
 
 
 def test_what_is_not_measured_says_what_to_run_and_why(tmp_path: Path):
@@ -387,10 +408,10 @@ def test_an_empty_folder_is_one_line(tmp_path: Path):
 
 def test_a_claims_table_has_the_labels_of_its_rule():
     def labels(claim: Claim) -> set[str]:
-        return {
-            f"{row} @ {column}"
-            for row, column in zip(published(claim.table)["row"], published(claim.table)["column"], strict=True)
-        }
+        """Of the paper's cells, and of ours beside them."""
+        theirs = zip(published(claim.table)["row"], published(claim.table)["column"], strict=True)
+        ours = [(one.row, one.column) for one in find_grid(claim.table).places] if claim.table in names() else []
+        return {f"{row} @ {column}" for row, column in (*theirs, *ours)}
 
     for claim in claims():
         for rule in claim.rules:
