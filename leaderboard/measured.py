@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .comparisons import Spot
 from .results import Results
-from .verdicts import Spot
 
 SAME = ("dataset", "split", "manifest_sha256", "seed")
 """What two cells share that were measured on the same clips."""

@@ -5,12 +5,13 @@ from pathlib import Path
 
 from ..benchmark.core.errors import InputError
 from ..benchmark.core.files import write_atomically
+from .comparisons import Spot
 from .measured import Table, printed_spots, table_of
 from .papers import claims, published, tables
 from .report_pages import chapter, comparisons, front, numbers
 from .report_pictures import table_picture
 from .results import Results
-from .verdicts import Spot, decide, printed
+from .verdicts import decide, printed
 
 Outcome = Callable[[str, Results], Table]
 """A table's name and the cells of a store to that table."""

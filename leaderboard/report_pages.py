@@ -7,11 +7,12 @@ from typing import Any
 
 import pandas as pd
 
+from .comparisons import Compared, Spot
 from .markdown import line, plain, safe
 from .measured import Made, Table
 from .papers import papers
 from .results import Results
-from .verdicts import Compared, Decided, Spot, Verdict
+from .verdicts import Decided, Verdict
 
 MEANING: dict[Verdict, str] = {
     "holds": "the 95 % intervals of the comparisons lie in what the claim says, whatever the attacker knows",

@@ -5,11 +5,11 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from .comparisons import Spot
 from .measured import Table
 from .papers import pattern
 from .plots.canvas import COLOURS, MARKERS, brief, drawing, legend, new_figure
 from .step_line import Step, fit_line
-from .verdicts import Spot
 
 ROWS = 60
 """Rows of a picture at most; the tables of the report have all."""

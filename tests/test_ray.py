@@ -147,7 +147,10 @@ def test_a_store_that_a_node_does_not_see(machines, world, tmp_path, monkeypatch
     store = Store(tmp_path / "elsewhere")
     plan = Plan(request, ())
     monkeypatch.setattr(Plan, "id", "gone")
+    plan.path(store).parent.mkdir(parents=True)
+    plan.path(store).touch()
     running = cluster.Cluster(plan, store, machines.address, 1)
+    plan.path(store).unlink()
     running._fill = lambda *_, **__: None
     with running:
         running._members.append(running._start(early=True))

@@ -12,13 +12,14 @@ import pytest
 from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.evaluation.stats import interval
 from robustvideo.benchmark.evaluation.studies.grids import find_grid, names
+from robustvideo.leaderboard.comparisons import Spot, difference
 from robustvideo.leaderboard.measured import Table, table_of
 from robustvideo.leaderboard.papers import Claim, claims, published
 from robustvideo.leaderboard.report import report, write_report
 from robustvideo.leaderboard.report_pictures import table_picture
 from robustvideo.leaderboard.results import Results
 from robustvideo.leaderboard.step_line import Step, fit_line
-from robustvideo.leaderboard.verdicts import Decided, Spot, decide, difference
+from robustvideo.leaderboard.verdicts import Decided, decide
 from scipy import stats
 from stores import made_cell, put_all
 
