@@ -61,9 +61,9 @@ def planned(request: Request) -> Plan:
     return plan(request, Bench(batch_size=request.batch_size), Store(Path(request.store)))
 
 
-def reuse(folder: Path, limit: int = 16, steps: int = 30) -> None:
+def reuse(folder: Path, limit: int = 16) -> None:
     """One model, one attack, six defences: made once, or six times."""
-    common = {"model": ["tsm"], "attack": [f"pgd:steps={steps}"], "limit": limit}
+    common = {"model": ["tsm"], "attack": ["pgd"], "limit": limit}
 
     def oblivious(name: str, defenses: list[str]) -> None:
         """Clean, white-box and oblivious cells alone: adaptive ones share nothing."""
@@ -82,8 +82,8 @@ def reuse(folder: Path, limit: int = 16, steps: int = 30) -> None:
     print(f"6 defences in one grid {together:.1f} s, in six runs {alone:.1f} s: {together / alone:.2f}x  should be <= 0.35x")
 
 
-def workers(folder: Path, limit: int = 32, steps: int = 20) -> None:
-    """Two processes with a thread each against one."""
+def workers(folder: Path, limit: int = 64, steps: int = 50) -> None:
+    """Two processes with a thread each against one, over minutes: each takes seconds to start."""
     took = []
     for count in (1, 2):
         attacks = [f"pgd:steps={steps},eps={k}/255" for k in range(1, 9)]
