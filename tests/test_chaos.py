@@ -22,7 +22,8 @@ LOCAL = "--executor", "local", "--workers", 2
 def test_kill_9_at_random_moments(rounds, ray, tmp_path):
     """The 50 rounds take turns between processes of this machine and a Ray cluster, whose nodes die as well."""
     rnd, model = random.Random(rounds), model_file(tmp_path)
-    grid = f"{model}:build:wait=0.1", "--attack", "pgd:steps=3", "--attack", "pgd:steps=4", "--defense", "shuffle", "--quiet"
+    grid = f"{model}:build:wait=0.03", "--attack", "pgd:steps=3", "--attack", "pgd:steps=4", "--quiet"
+    grid += "--defense", "shuffle:draws=1"
     assert finish("run", *words(tmp_path / "calm", *grid)).returncode == 0
     calm, store, killed = contents(tmp_path / "calm"), tmp_path / "store", dict.fromkeys(("driver", "worker", "node"), 0)
     with clusters.machines() if ray else nullcontext() as machines:
