@@ -97,6 +97,7 @@ def picture(name: str, title: str, alt: str, make: Callable[[], Any]) -> Picture
         figure = make()
         png, svg = io.BytesIO(), io.StringIO()
         figure.savefig(png, format="png", dpi=150, metadata={"Software": None})
+        figure.set_layout_engine(None)  # what it has placed stays there: laying out takes as long as drawing
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     return Picture(name, title.replace("\n", "; "), alt, png.getvalue(), _inline(svg.getvalue()))
 
