@@ -19,6 +19,10 @@ knows."""
 NO_GRADIENT = "lets no gradient pass"
 """What an attack by gradient through such a defence fails with."""
 
+SEARCH = 1000
+"""Queries for each clip that an attack without gradient leaves right, from which on it counts as a search: of the caps at which
+papers report such attacks, 1,000, 5,000 and 20,000, the smallest."""
+
 ROUNDING = 1e-9
 """Differences of accuracies below this are none."""
 
@@ -102,6 +106,12 @@ class Seen:
     def black_box(self) -> bool:
         """Whether the attack took no gradient."""
         return self.full_knowledge and self.gradients == 0
+
+    @property
+    def searched(self) -> bool:
+        """Whether the attack did without gradients and searched; random noise, the sanity floor, is no search."""
+        clips = zip(self.clips["queries"], self.clips["solved"], strict=True) if self.black_box else ()
+        return self.black_box and self.attack.name != "noise" and all(asked >= SEARCH for asked, solved in clips if solved < 0)
 
     @property
     def declared(self) -> Mapping[str, Any]:
@@ -194,12 +204,9 @@ def _made_by(one: Seen) -> tuple[Any, ...]:
 
 
 def unsearched(cells: Iterable[Seen]) -> bool:
-    """Whether a defence that lets no gradient pass was met by no attack that searches without one (Athalye et al. 2018).
-
-    Random noise, the sanity floor, is no search.
-    """
+    """Whether a defence that lets no gradient pass was met by no attack that searches without one (Athalye et al. 2018)."""
     cells = list(cells)
-    return any(one.opaque for one in cells) and not any(one.black_box and one.attack.name != "noise" for one in cells)
+    return any(one.opaque for one in cells) and not any(one.searched for one in cells)
 
 
 def accuracy(one: Seen) -> float:

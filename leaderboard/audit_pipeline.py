@@ -4,7 +4,7 @@ import numpy as np
 
 from ..benchmark.core.specs import split_chain
 from .audit_checks import CLIPS, POINT, TARGETS, points
-from .audit_evidence import ROUNDING, Near, Seen, accuracy, better, unsearched
+from .audit_evidence import ROUNDING, SEARCH, Near, Seen, accuracy, better, unsearched
 
 
 def never_disagrees(one: Seen, near: Near) -> str | None:
@@ -56,7 +56,8 @@ def no_gradient(one: Seen, near: Near) -> str | None:
     """C21, a defence without gradient meets an attack that needs none. Source: Athalye et al. 2018."""
     if one is not near.first or not any(other.opaque for other in near.pipeline):
         return None
-    words = "the defence lets no gradient pass, and no black-box attack was run: the leaderboard does not list it"
+    asked = f"no black-box attack of {SEARCH:,} queries a clip was run"
+    words = f"the defence lets no gradient pass, and {asked}: the leaderboard does not list it"
     return words if unsearched(near.pipeline) else ""
 
 

@@ -27,8 +27,8 @@ OWN += ("corruption_models.csv", "corruption_families.csv", "corruptions.csv")
 DRAWN = (".png", ".svg")
 """Endings of pictures. Fonts and versions of the plotting library change their bytes, so they are only looked for."""
 
-_SVG = re.compile(r"<svg\b.*?</svg>|data:image/svg\+xml;base64,[A-Za-z0-9+/=]*", re.DOTALL)
-"""A picture inside the page."""
+_SVG = re.compile(r"data:image/svg\+xml;base64,[A-Za-z0-9+/=]*")
+"""A picture inside the page: these letters hold no markup, so nothing else can hide there."""
 
 
 def files(board: Board, results: Results, pictures: Sequence[Picture] = (), baseline: str | None = None) -> Files:
@@ -116,21 +116,14 @@ def _differs(stored: bytes, fresh: bytes, pictured: bool) -> int:
     """The number of the first line of the stored file that is not as it would be made; 0 where all are."""
     if stored == fresh:
         return 0
-    number = 1
-    for old, new in zip_longest(*(_lines(content, pictured) for content in (stored, fresh))):
-        if old is None or new is None or old.rstrip("\v") != new.rstrip("\v"):
-            return number
-        number += 1 + len(old) - len(old.rstrip("\v"))
-    return 0
+    pairs = zip_longest(*(_lines(content, pictured) for content in (stored, fresh)))
+    return next((number for number, (old, new) in enumerate(pairs, start=1) if old != new), 0)
 
 
 def _lines(content: bytes, pictured: bool) -> list[str]:
-    """Lines, each character a byte; those of a picture are one mark, and the line ends with a vertical tab for each of them."""
+    """Lines, each character a byte; a picture is one mark."""
     text = content.decode("latin-1")
-    if not pictured:
-        return text.split("\n")
-    lines = _SVG.sub(lambda found: "<svg>" + "\v" * found.group().count("\n"), text.replace("\v", "?")).split("\n")
-    return [one.replace("\v", "") + "\v" * one.count("\v") for one in lines]
+    return (_SVG.sub("<svg>", text) if pictured else text).split("\n")
 
 
 def _gallery(pictures: Sequence[Picture]) -> str:

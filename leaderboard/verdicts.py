@@ -127,7 +127,8 @@ def _verdict(claim: Claim, compared: Sequence[Compared]) -> tuple[Verdict, str]:
     why = f"{why}; against one who does {then}" + _lacking(compared)
     if second == "does not hold":
         return ("holds only against an oblivious attacker" if first == "holds" else second), why
-    return (second if first == "holds" else first), why
+    # Where those who do not know the defence leave nothing to compare, the others decide.
+    return (second if first in ("holds", "cannot be tested here") else first), why
 
 
 def _lacking(compared: Sequence[Compared]) -> str:

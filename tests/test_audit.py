@@ -234,7 +234,7 @@ def more_draws(world, bad):
 def no_gradient(world, bad):
     if not bad:
         searched = world.twin(world.shuffled, 0.2, world.shuffled["spec"]["attack"], "square:eps=2/255")
-        searched["clips"]["gradients"] = [0] * 5
+        searched["clips"] |= {"gradients": [0] * 5, "queries": [1000] * 5}
     cell = world.find("pgd", "adaptive", "shuffle")
     cell |= {"status": "error", "error": "defense x: lets no gradient pass", "clips": {}, "evidence": {}}
 

@@ -208,9 +208,9 @@ def test_an_attack_whose_steps_are_too_few(net, clips, labels, tmp_path):
     assert found["attack"].str.contains("steps=1,").all()
 
 
-@pytest.mark.parametrize("more", [[], ["noise:queries=2"]])
+@pytest.mark.parametrize("more", [[], ["noise:queries=2"], ["square:queries=500,eps=0.01/255"]])
 def test_a_defence_without_gradient_is_not_listed_without_a_black_box(more, plant, net, clips, labels, tmp_path):
-    """Random noise, the sanity floor, is no search."""
+    """Random noise, the sanity floor, is no search, and neither are a few queries."""
     evaluate(net, (clips, labels), ["pgd:steps=2", *more], plant("Opaque"), store=tmp_path)
     assert list(listed(tmp_path)) == ["none"]
     (line,) = build(Results.read([tmp_path])).refused
@@ -225,7 +225,7 @@ def test_a_defence_without_gradient_is_not_listed_without_a_black_box(more, plan
 
 
 def test_with_a_black_box_it_is_listed_with_a_worst_case(plant, net, clips, labels, tmp_path):
-    evaluate(net, (clips, labels), ["pgd:steps=2", "square:queries=20,eps=0.3"], plant("Opaque"), store=tmp_path)
+    evaluate(net, (clips, labels), ["pgd:steps=2", "square:queries=1000,eps=0.3"], plant("Opaque"), store=tmp_path)
     row = listed(tmp_path)[plant("Opaque")]
     assert not build(Results.read([tmp_path])).refused and "no-black-box" not in set(audit(Store(tmp_path)).fired["flag"])
     (searched,) = [value.mean for key, value in row.values.items() if key.startswith("square") and "full" in key]

@@ -1,6 +1,7 @@
 """What stands in a store while its plans are worked on, and what becomes of it: plans, adversarial clips, leases."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from robustvideo.benchmark.evaluation.engine.leases import Leases
 from robustvideo.benchmark.evaluation.engine.plan import plan, stays
 from robustvideo.benchmark.evaluation.engine.prune import prune
 from robustvideo.benchmark.evaluation.engine.summary import Summary
-from robustvideo.benchmark.evaluation.engine.worker import work
+from robustvideo.benchmark.evaluation.engine.worker import unfinished, work
 from robustvideo.benchmark.evaluation.request import Request
 from robustvideo.benchmark.evaluation.store import Store
 
@@ -58,6 +59,19 @@ def test_a_plan_of_ones_own_goes_and_one_of_somebody_else_stays(asked):
     with _queued(found, store):
         pass
     assert path.read_bytes() == before, "workers may come later"
+
+
+def test_what_failed_is_tried_again_although_the_plan_of_a_killed_driver_lies_there(asked):
+    found, store = planned(asked(attack=None))
+    path = found.write(store)
+    os.utime(path, (1, 1))
+    first = found.cells[0]
+    store.put({"schema": 1, "cell": first.hash, "spec": {}, "status": "error", "error": "x", "clips": {}})
+    os.utime(store.path(first.hash), (2, 2))
+    since = path.stat().st_mtime
+    assert not unfinished(first, found, store, since)
+    with _queued(found, store):
+        assert unfinished(first, found, store, path.stat().st_mtime)
 
 
 def test_adversarial_clips_lie_there_no_longer_than_they_are_needed(asked):

@@ -144,6 +144,16 @@ def test_eot_at_zero_beside_an_attack_at_zero_shows_nothing(tmp_path: Path):
     assert Planted(tmp_path, "shuffling-table5", cells).decided("shuffling-eot").verdict == "cannot be tested here"
 
 
+def test_where_who_does_not_know_the_defence_changes_nothing_who_knows_it_decides(tmp_path: Path):
+    """Generators clean every clip of an attack that did not pass through them; one that did tells two of them apart."""
+    ours, theirs = "GAT(eps=8, alpha=8)", "APE(eps=0->12, alpha=eps)"
+    cells: dict[tuple[str, str], Cell] = {(row, "eps=4"): (share(1), "grey-box") for row in (ours, theirs)}
+    assert Planted(tmp_path / "a", "at-table3", cells).decided("at-gat-ape").verdict == "cannot be tested here"
+    for better, worse, verdict in ((ours, theirs, "holds"), (theirs, ours, "does not hold")):
+        told = cells | {(better, "eps=8"): (share(0.7), "adaptive"), (worse, "eps=8"): (share(0.2), "adaptive")}
+        assert Planted(tmp_path / verdict, "at-table3", told).decided("at-gat-ape").verdict == verdict
+
+
 def test_most_counts_comparisons_and_one_contradiction_does_not_decide(tmp_path: Path):
     best = {("AT(eps=8, alpha=eps)", f"eps={eps}"): (share(one), "white-box") for eps, one in ((4, 0.9), (8, 0.8), (12, 0.2))}
     rest = {("AT(eps=8, alpha=opt/2)", f"eps={eps}"): (share(0.5), "white-box") for eps in (4, 8, 12)}

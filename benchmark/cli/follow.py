@@ -50,13 +50,15 @@ def follow_plan(plan: "Plan", bench: "Bench", store: "Store", progress: "RunProg
 
 @contextmanager
 def _queued(plan: "Plan", store: "Store") -> "Iterator[None]":
-    """Keeps the plan in the queue while it is worked on: one that lies there already may be somebody else's, who needs it."""
+    """Keeps the plan in the queue while it is worked on: one that lies there already may be somebody else's, who needs it.
+
+    It is written anew all the same: what failed before is this run's to try again.
+    """
     from ..evaluation.engine.plan import stays
 
     path = plan.path(store)
     before = stays(path)
-    if before is None or plan.request.reuse == "never":  # what was stored after it was written counts as its own
-        plan.write(store, stays=bool(before))
+    plan.write(store, stays=bool(before))
     finished = False
     try:
         yield

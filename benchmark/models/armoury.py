@@ -12,7 +12,7 @@ from typing import Any
 
 from ..core.errors import InputError
 from ..core.files import sha256
-from ..core.registry import ROOT, Component, Entry
+from ..core.registry import ROOT, Component, Entry, resolve
 from ..core.specs import Spec
 from .zoo import card_path, read_card
 
@@ -97,11 +97,17 @@ def find(defense: Component, owner: Owner) -> tuple[Path, dict[str, Any]]:
 def remedy(defense: Component, owner: Owner) -> str:
     """Which checkpoints there are, and how to train one."""
     there = sorted({whose(card) for _, card in shipped(defense.entry.name)})
-    known = f"{defense.entry.name} is shipped for {', '.join(there)}; " if there else ""
+    known = f"{defense.entry.name} is shipped for {', '.join(there)}" + _variants(defense, owner) + "; " if there else ""
     take = f"write {defense.short}{',' if ':' in defense.short else ':'}weights=FILE"
     if owner.model.live is not None or owner.dataset.live is not None:
         return known + take
     return f"{known}train it by {command(defense, owner)} and {take}"
+
+
+def _variants(defense: Component, owner: Owner) -> str:
+    """With which values it is shipped for this model."""
+    specs = [card["defense"] for _, card in shipped(defense.entry.name) if whose(card) == str(owner)]
+    return f" (for {owner}: {', '.join(resolve('defense', spec).short for spec in specs)})" if specs else ""
 
 
 def command(defense: Component, owner: Owner) -> str:
