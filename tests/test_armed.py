@@ -218,7 +218,7 @@ def mine(tmp_path, monkeypatch):
 
     (tmp_path / "mine.py").write_text(MINE)
 
-    def clips(records, spec):
+    def clips(records, spec, folder):
         return toy(max(8, len(records)), 0, spec.frames, spec.size)
 
     monkeypatch.setattr(defended, "read_clips", clips)

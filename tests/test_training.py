@@ -13,7 +13,7 @@ from robustvideo.benchmark.core.registry import ready, resolve
 from robustvideo.benchmark.core.trained import Learner
 from robustvideo.benchmark.models import zoo
 from robustvideo.benchmark.models.build import build_model, state_sha256
-from robustvideo.benchmark.training import loop, shipping
+from robustvideo.benchmark.training import loop, shipping, splits
 from robustvideo.benchmark.training import recipe as recipes
 from robustvideo.benchmark.training.clips import Split
 from robustvideo.benchmark.training.entries import Entry, Recipe
@@ -151,7 +151,7 @@ def toy_data(monkeypatch):
         yield Batch(records, clips), []
 
     real = recipes.resolve
-    monkeypatch.setattr(recipes, "load", load)
+    monkeypatch.setattr(splits, "load", load)
     monkeypatch.setattr(recipes, "manifest_sha256", lambda records: f"hash of {len(records)}")
 
     def resolve_toy(kind, text, **values):

@@ -21,9 +21,7 @@ def train(
     defense: Annotated[
         str | None, typer.Option(help="Trained defence to make for that model, such as cat or at:eps=4/255.")
     ] = None,
-    dataset: Annotated[
-        str | None, typer.Option(help="Data set spec; it needs the splits train, val and test. Default: shapes.")
-    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Data set spec, such as ucf101:root=DIR. Default: shapes.")] = None,
     eps: Annotated[
         str | None, typer.Option(help="The defence's budget, such as 8/255: the same as --defense at:eps=8/255.")
     ] = None,

@@ -15,7 +15,8 @@ from ..models.family import untrained
 from .clips import Split
 from .entries import Recipe
 from .loop import Plan
-from .recipe import SPLITS, check_folder, describe, finish, follow, key_of, read_clips
+from .recipe import check_folder, describe, finish, follow, key_of
+from .splits import parts, read_clips
 from .trial import tried
 
 
@@ -29,7 +30,7 @@ def train_defended(
     Args:
         defense: The defence, with the values that it is trained with.
         model: The model that it is trained for, with the weights that the training starts from.
-        dataset: A data set with the splits train, val and test.
+        dataset: A data set; `splits.parts` says which of its clips are for what.
         recipe: How.
         out: Folder to write to.
         progress: Whether to show progress on stderr.
@@ -47,9 +48,11 @@ def train_defended(
     base = build_model(model, dataset.entry.name, data.classes)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     learner = untrained(lambda: made.learner(base.to(device)), recipe.seed).to(device)
-    records = {split: data.records(split) for split in SPLITS}
+    records = parts(data)
     check_folder(out)
-    splits = {name: Split(*read_clips(part, base.input), ids=[record.id for record in part]) for name, part in records.items()}
+    splits = {
+        name: Split(*read_clips(part, base.input, out), ids=[record.id for record in part]) for name, part in records.items()
+    }
     path = out / file_name(defense, Owner(model, dataset))
     what = [defense.text, defense.entry.version, model.text, base.weights_sha256]
     plan = Plan(learner, splits["train"], splits["val"], recipe, made.trial, key=key_of(what, recipe, records))

@@ -10,14 +10,13 @@ from typing import Any
 
 import torch
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import nn
 
 from ..core.errors import InputError
 from ..core.files import sha256, write_atomically
-from ..core.interfaces import ClipRecord, InputSpec, Model
+from ..core.interfaces import ClipRecord, Model
 from ..core.registry import Component, resolve
 from ..core.trained import Learner
-from ..data.loader import load
 from ..data.selection import manifest_sha256
 from ..models import zoo
 from ..models.armoury import plain_name
@@ -26,8 +25,7 @@ from .clips import Split
 from .entries import Recipe
 from .loop import History, Plan, accuracy, run
 from .progress import TrainProgress
-
-SPLITS = ("train", "val", "test")
+from .splits import parts, read_clips
 
 
 def train_tiny(model: str, dataset: str, recipe: Recipe, out: Path, progress: bool = True) -> Path:
@@ -37,7 +35,7 @@ def train_tiny(model: str, dataset: str, recipe: Recipe, out: Path, progress: bo
 
     Args:
         model: Spec of a model that has presets, such as `tsm`.
-        dataset: Spec of a data set with the splits train, val and test.
+        dataset: Spec of a data set; `splits.parts` says which of its clips are for what.
         recipe: How; its seed is also that of the first weights.
         out: Folder to write to.
         progress: Whether to show progress on stderr.
@@ -54,9 +52,9 @@ def train_tiny(model: str, dataset: str, recipe: Recipe, out: Path, progress: bo
     made = data.create()
     ready = build_model(component, data.entry.name, made.classes)
     ready.to("cuda" if torch.cuda.is_available() else "cpu")
-    records = {split: made.records(split) for split in SPLITS}
+    records = parts(made)
     check_folder(out)
-    clips = {split: read_clips(records[split], ready.input) for split in SPLITS}
+    clips = {split: read_clips(part, ready.input, out) for split, part in records.items()}
     path = out / zoo.file_name(component.entry.name, component.values["preset"], plain_name(data))
     learnt = Split(*clips["train"], ids=[record.id for record in records["train"]])
     plan = Plan(Learner(ready), learnt, Split(*clips["val"]), recipe, key=key_of([component.text], recipe, records))
@@ -98,24 +96,6 @@ def check_folder(out: Path) -> None:
         raise InputError("out", f"{out} cannot be made: {error.strerror}") from None
     if not os.access(out, os.W_OK):
         raise InputError("out", f"{out} cannot be written")
-
-
-def read_clips(records: list[ClipRecord], spec: InputSpec) -> tuple[Tensor, Tensor]:
-    """All clips of a split, uint8 (M, 3, T, H, W), and their labels (M,).
-
-    Raises:
-        InputError: There is none, or one cannot be read: a model of the zoo is trained on all or not at all.
-    """
-    clips, labels = [], []
-    for batch, failures in load(records, spec, batch_size=64):
-        if failures:
-            raise InputError("dataset", f"{len(failures)} videos cannot be read, the first: {failures[0].reason}")
-        if batch is not None:
-            clips.append(batch.clips)
-            labels.append(batch.labels)
-    if not clips:
-        raise InputError("dataset", "a split has no clips", f"training needs {', '.join(SPLITS)}")
-    return torch.cat(clips), torch.cat(labels)
 
 
 def describe(
