@@ -281,12 +281,29 @@ def test_the_verb_prints_shares_and_writes_clips(run, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "new"]
 
 
+def test_a_denoiser_behind_the_noise_is_certified_with_the_model(run, tmp_path):
+    """Salman et al. 2020: the model was not trained on noise, and the denoiser takes it out."""
+
+    def right(*words):
+        seen = run("--n", "50", "--limit", "8", "--out", tmp_path / "a.csv", *words)
+        assert seen.exit_code == 0, seen.output
+        rows = list(csv.DictReader((tmp_path / "a.csv").open()))
+        assert {row["defense"].partition(":")[0] for row in rows} == {words[1] if words else "smoothing"}
+        assert {row["sigma"] for row in rows} == {"0.25"}
+        return sum(row["correct"] == "True" for row in rows)
+
+    assert right("--defense", "denoise") > right()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--model", "tms"], "did you mean tsm"),
         (["--dataset", "shpes"], "did you mean shapes"),
         (["--sigma", "0"], "sigma: 0 is out of bounds"),
+        (["--defense", "smoothing:sigma=0.1", "--sigma", "0.2"], "sigma: it is given twice"),
+        (["--defense", "shuffle+smoothing"], "defense: shuffle draws no Gaussian noise; begin with smoothing or denoise"),
+        (["--defense", "denoise:sigma=0.1"], "no checkpoint of denoise:sigma=0.1"),
         (["--n", "0"], "n: 0 is less than 1"),
         (["--alpha", "1"], "alpha: 1 is not between 0 and 1"),
         (["--batch-size", "0"], "batch-size"),

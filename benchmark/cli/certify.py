@@ -14,6 +14,7 @@ from rich.table import Table
 from ..core.errors import InputError
 from ..core.files import write_atomically
 from ..core.registry import resolve
+from ..core.specs import Spec, split_chain
 from ..models.published import prefetch, resolve_model
 from .progress import steps
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from ..evaluation.cell import Cell
     from ..evaluation.certify import Certificate, Procedure
 
+NOISE = ("smoothing", "denoise")
+"""Defences that add Gaussian noise to the clip before anything else."""
+
 EPS = 4 / 255
 """The L-inf budget that a radius is compared with."""
 
@@ -32,7 +36,12 @@ def certify(
     model: Annotated[str, typer.Option(help="Model spec; it should have been trained on such noise.")] = "tsm",
     dataset: Annotated[str, typer.Option(help="Data set spec.")] = "shapes",
     split: Annotated[str | None, typer.Option(help="Split; by default the one that the data set is tested on.")] = None,
-    sigma: Annotated[str, typer.Option(help="Standard deviation of the noise, in [0, 1] pixel units.")] = "0.25",
+    defense: Annotated[
+        str, typer.Option(help="What makes the noise: smoothing, or denoise for denoised smoothing; more links may follow.")
+    ] = "smoothing",
+    sigma: Annotated[
+        str | None, typer.Option(help="Standard deviation of the noise, in [0, 1] pixel units. Default: the defence's, 0.25.")
+    ] = None,
     n0: Annotated[int, typer.Option(help="Noisy copies of a clip that choose the class to certify.")] = 100,
     n: Annotated[int, typer.Option(help="Fresh copies that bound its probability; the paper takes 100000.")] = 1000,
     alpha: Annotated[float, typer.Option(help="Probability that the statement about a clip is wrong.")] = 0.001,
@@ -48,10 +57,14 @@ def certify(
     A radius is an L2 norm over the whole clip, in [0, 1] pixel units. It is no statement about L-inf 4/255: what such a change
     amounts to in L2 stands below the table. Every clip costs n0 + n forward passes; nothing is stored but --out, at the end.
 
+    Behind the noise the answer is that of any classifier, so a trained denoiser in front of the model is certified with it
+    (Salman et al. 2020): --defense denoise.
+
     Example: vbench certify --model tsm --sigma 0.25 --n 1000 --limit 40 --out certified.csv
+    Example: vbench certify --model tsm --defense denoise --n 1000
     """
     subject, data = resolve_model(model), resolve("dataset", dataset)
-    smoothing = resolve("defense", "smoothing", sigma=sigma)
+    defense = _noisy(defense, sigma)
     if not 1 <= batch_size <= 65536:
         raise InputError("batch-size", f"{batch_size} is not from 1 to 65536", "give the number of copies per pass")
     if out:
@@ -64,9 +77,11 @@ def certify(
     from ..evaluation.cell import Cell
     from ..evaluation.certify import Procedure, clips_table
     from ..evaluation.certify import certify as certify_clips
+    from ..evaluation.grid import resolve_chain
 
+    chain = resolve_chain(defense)
     how, bench = Procedure(n0, n, alpha), Bench(choose_device(device), batch_size)
-    cell = Cell(data, split or default_split(data.create()), limit, subject, defense=(smoothing,), seed=seed)
+    cell = Cell(data, split or default_split(data.create()), limit, subject, defense=chain, seed=seed)
     with redirect_stdout(sys.stderr):  # a model that prints must not get into the table
         bench.records(cell)  # first, so that a wrong root does not cost a download
         prefetch(subject, data.entry.name)
@@ -75,11 +90,24 @@ def certify(
     failures = bench.footage.failures(bench.scene(cell))
     if out:
         about = dict(dataset=data.text, split=cell.split, model=subject.text, weights_sha256=bench.model(cell).weights_sha256)
-        how_made = dict(sigma=smoothing.values["sigma"], n0=n0, n=n, alpha=alpha, seed=seed)
+        how_made = dict(defense="+".join(map(str, chain)), sigma=chain[0].values["sigma"], n0=n0, n=n, alpha=alpha, seed=seed)
         _write(out, clips_table(found, **about, **how_made))
     _print(cell, how, found, bench.model(cell).input)
     if failures:
         print(f"{len(failures)} clips could not be decoded, the first: {failures[0].reason}", file=sys.stderr)
+
+
+def _noisy(defense: str, sigma: str | None) -> str:
+    """The chain to certify: its first link draws the noise, so that all behind it is one classifier."""
+    first, *more = split_chain(defense)
+    noise = resolve("defense", first)
+    if noise.entry.name not in NOISE:
+        raise InputError("defense", f"{noise.entry.name} draws no Gaussian noise", f"begin with {' or '.join(NOISE)}")
+    if sigma is not None and "sigma" in dict(Spec.parse(first, "defense").values):
+        raise InputError("sigma", f"it is given twice, as {sigma} and in {first}", "leave one of them out")
+    if sigma is not None:
+        first = resolve("defense", first, sigma=sigma).text
+    return "+".join([first, *more])
 
 
 def _check(out: Path) -> None:
@@ -107,7 +135,8 @@ def _print(cell: "Cell", how: "Procedure", found: "Sequence[Certificate]", spec:
     from ..evaluation.certify import RADII, certified, share
 
     sigma = cell.defense[0].values["sigma"]
-    title = f"{cell.model.entry.name} under noise of sigma {sigma:g}; {escape(cell.dataset.text)}, {cell.split} split"
+    chain = escape("+".join(link.short for link in cell.defense))
+    title = f"{cell.model.entry.name} behind {chain}, noise of sigma {sigma:g}; {escape(cell.dataset.text)}, {cell.split} split"
     table = Table(title=f"{title}, {len(found)} clips", title_justify="left")
     table.add_column("measure")
     for column in ("%", "95 % interval"):

@@ -133,7 +133,8 @@ def certify(
     """Certifies the clips of a cell; those that cannot be decoded are in `bench.footage.failures`.
 
     Args:
-        cell: Clean clips, a model, and smoothing as its only defence.
+        cell: Clean clips, a model, and a defence whose first link adds Gaussian noise of its `sigma` to the clip, before anything
+            else. What lies behind the noise is one classifier, of which the theorem asks nothing.
         bench: The live objects; a batch is as many noisy copies of a clip.
         how: Draws and confidence.
         tick: Told how many draws are done, and of how many.
@@ -142,8 +143,7 @@ def certify(
         InputError: A component cannot be built as asked, or no clip can be decoded.
     """
     bench.check(cell)
-    (smoothing,) = cell.defense
-    sigma, pipeline, classes = smoothing.create().sigma, bench.pipeline(cell), bench.model(cell).classes
+    sigma, pipeline, classes = cell.defense[0].create().sigma, bench.pipeline(cell), bench.model(cell).classes
     each, room, scene = how.n0 + how.n, Room(bench.batch_size), bench.scene(cell)
     done, total, found = 0, each * len(bench.records(cell)), []
 

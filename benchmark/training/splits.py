@@ -75,8 +75,9 @@ def read_clips(records: Sequence[ClipRecord], spec: InputSpec, folder: Path) -> 
 
 def _has(data: Dataset, split: str) -> bool:
     """Whether there are such clips; of a split that an official data set has, missing files are an error of their own."""
-    if hasattr(data, "splits"):
-        return split in data.splits
+    known = getattr(data, "splits", None)
+    if known is not None:
+        return split in known
     try:
         return bool(data.records(split))
     except InputError:
