@@ -235,7 +235,7 @@ class _Reader:
             return [None if text is None else text.format(**part["values"]) for text in listed]
 
         model = self._model(part["model"])
-        chain = tuple(_resolved("defense", text) for text in split_chain(part["defense"])) if part.get("defense") else ()
+        chains = [tuple(_resolved("defense", link) for link in split_chain(text)) if text else () for text in texts("defense")]
         severities = part.get("severity", 0)
         return tuple(
             Want(
@@ -250,6 +250,7 @@ class _Reader:
                 severity if corruption else 0,
                 threat,
             )
+            for chain in chains
             for attack in texts("attack")
             for corruption in texts("corruption")
             for severity in (severities if isinstance(severities, list) else [severities])
