@@ -25,17 +25,18 @@ MEANING: dict[Verdict, str] = {
 
 METHOD = """\
 Every verdict follows from a rule that is written down with its claim (`leaderboard/published/claims.toml`), not from reading the
-tables. Most rules are older than the cells. Not so are PGD's part of shuffling-eot, that an attacker who knows the defence decides
-where all comparisons with one who does not have no room to differ, that the slope's interval is at least the regression's, and that
-the tables on adversarial training have 64 clips, not 32: these came after a first look. A rule names pairs of cells. Their difference is taken clip by clip, with a 95 % interval (Agresti and Min 2005 for paired
-proportions; the variance is taken over source videos, because clips of one video are not independent). A comparison bears a claim
-out if that interval lies in what the claim says. It contradicts the claim if an interval that is widened for the number of
-comparisons of the claim (Bonferroni) lies outside. Anything else is open. Where a claim is about every model or attack, one
-contradiction is enough for *does not hold*, and all comparisons are needed for *holds*; where a paper says "mostly", more than
-half are needed. A comparison whose two cells both reach 100 %, or both reach zero, within one clip has no room to differ and does
-not count. An attacker who knows the defence is one that differentiates through all of it (white-box or adaptive); against a
-defence, a verdict needs one. The same rules were tried on the numbers that the papers print; the column *in the paper* says how
-many of its own comparisons bear the claim out.
+tables. Most rules are older than the cells. Not so are PGD's part of shuffling-eot, that an attacker who knows the defence
+decides where all comparisons with one who does not have no room to differ, that the slope's interval is at least the
+regression's, and that the tables on adversarial training have 64 clips, not 32: these came after a first look. A rule names
+pairs of cells. Their difference is taken clip by clip, with a 95 % interval (Agresti and Min 2005 for paired proportions; the
+variance is taken over source videos, because clips of one video are not independent). A comparison bears a claim out if that
+interval lies in what the claim says. It contradicts the claim if an interval that is widened for the number of comparisons of
+the claim (Bonferroni) lies outside. Anything else is open. Where a claim is about every model or attack, one contradiction is
+enough for *does not hold*, and all comparisons are needed for *holds*; where a paper says "mostly", more than half are needed. A
+comparison whose two cells both reach 100 %, or both reach zero, within one clip has no room to differ and does not count. An
+attacker who knows the defence is one that differentiates through all of it (white-box or adaptive); against a defence, a verdict
+needs one. The same rules were tried on the numbers that the papers print; the column *in the paper* says how many of its own
+comparisons bear the claim out.
 """
 
 LIMITS = """\

@@ -72,6 +72,7 @@ def test_a_broken_codec_fails(said, monkeypatch):
     monkeypatch.setattr("av.open", lambda *args, **options: (_ for _ in ()).throw(ValueError("no encoder libx264\nmore")))
     code, found = said()
     assert code == 1 and found["H.264"]["said"] == "ValueError: no encoder libx264"
+    assert [found[name]["state"] for name in ("H.264", "MPEG-4", "VP9")] == ["fail", "warn", "warn"]
 
 
 def test_a_gpu_that_torch_does_not_reach_is_a_warning(monkeypatch, tmp_path):

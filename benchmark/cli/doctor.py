@@ -17,8 +17,8 @@ def doctor(
 ) -> None:
     """Look at what a run needs on this machine, and try a tiny one.
 
-    Python, torch and GPUs, H.264, other projects of the same name, folders, optional parts. Exit codes: 0 fine, 1 a run would
-    fail, 2 bad input.
+    Python, torch and GPUs, video codecs, other projects of the same name, folders, optional parts. Exit codes: 0 fine, 1 a run
+    would fail, 2 bad input.
 
     Example: vbench doctor
     """

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution, version
 from io import BytesIO
 from pathlib import Path
@@ -23,6 +24,14 @@ FREE = 1 << 30
 
 DRIVER = Path("/proc/driver/nvidia/version")
 """Where the NVIDIA driver tells its version."""
+
+CODECS: dict[str, tuple[str, str, State]] = {
+    "H.264": ("mp4", "libx264", "fail"),
+    "MPEG-4": ("avi", "mpeg4", "warn"),
+    "VP9": ("webm", "libvpx-vp9", "warn"),
+}
+"""Kinds of video: a container, an encoder, and the state where it does not work. The embedded videos are H.264, those of UCF101
+and HMDB51 MPEG-4, those of Something-Something V2 VP9."""
 
 EXTRAS = {
     "ray": ("ray", "runs on several hosts with --executor ray"),
@@ -51,8 +60,10 @@ def examine(store: Path) -> list[Finding]:
     Args:
         store: Folder where results would go.
     """
-    found = [python(), *_guarded("torch", devices), _guarded("H.264", codec)[0], name_clash()]
-    found += [folder("store", store), folder("cache", cache_root()), *extras()]
+    found = [python(), *_guarded("torch", devices)]
+    for name, (container, encoder, needed) in CODECS.items():
+        found += _guarded(name, partial(codec, name, container, encoder, needed), needed)
+    found += [name_clash(), folder("store", store), folder("cache", cache_root()), *extras()]
     if all(one.state != "fail" for one in found):
         found += _guarded("mock run", mock_run)
     return found
@@ -98,25 +109,25 @@ def driver() -> str:
     return found[0] if found else ""
 
 
-def codec() -> list[Finding]:
-    """Whether PyAV writes and reads H.264, by doing it."""
+def codec(name: str, container: str, encoder: str, needed: State) -> list[Finding]:
+    """Whether PyAV writes and reads a kind of video, by doing it; `needed` is the state where it does not."""
     import av
     import numpy as np
 
     file, picture = BytesIO(), np.full((32, 32, 3), 128, np.uint8)
-    with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=25)
+    with av.open(file, "w", format=container) as made:
+        stream = made.add_stream(encoder, rate=25)
         stream.width = stream.height = 32
         stream.pix_fmt = "yuv420p"
         for _ in range(3):
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
+            made.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        made.mux(stream.encode())
     file.seek(0)
-    with av.open(file, "r") as container:
-        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    with av.open(file, "r") as read:
+        frames = [frame.to_ndarray(format="rgb24") for frame in read.decode(video=0)]
     if len(frames) != 3 or abs(frames[0].astype(int) - 128).max() > 8:
-        return [Finding("H.264", "fail", f"PyAV {av.__version__} gives other frames than it was given: reinstall av")]
-    return [Finding("H.264", "ok", f"PyAV {av.__version__} encodes and decodes it")]
+        return [Finding(name, needed, f"PyAV {av.__version__} gives other frames than it was given: reinstall av")]
+    return [Finding(name, "ok", f"PyAV {av.__version__} encodes and decodes it")]
 
 
 def name_clash() -> Finding:
@@ -166,13 +177,13 @@ def mock_run() -> list[Finding]:
     return [Finding("mock run", "ok", f"tsm on 2 clips, clean and under a step of pgd: {seconds:.1f} s on {rows['device'][0]}")]
 
 
-def _guarded(what: str, look: Callable[[], list[Finding]]) -> list[Finding]:
+def _guarded(what: str, look: Callable[[], list[Finding]], state: State = "fail") -> list[Finding]:
     """Whatever goes wrong in somebody else's library is what was to be found out."""
     try:
         return look()
     except Exception as error:
         line = (str(error).strip().splitlines() or [""])[0]
-        return [Finding(what, "fail", f"{type(error).__name__}: {line}")]
+        return [Finding(what, state, f"{type(error).__name__}: {line}")]
 
 
 def _cores() -> int:
