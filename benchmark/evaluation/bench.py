@@ -152,7 +152,7 @@ class Bench:
 
     def clips(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Float clips in [0, 1] and labels, on the device."""
-        # From pinned memory a copy runs beside the passes, as decoding does.
+        # Python goes on while pinned memory is copied; the passes wait for it. `tests/speed/device.py` weighs what that takes.
         held = batch.clips.pin_memory() if self.device.type == "cuda" else batch.clips
         clips = held.to(self.device, non_blocking=True)
         return clips if clips.is_floating_point() else clips.float().div_(255), batch.labels.to(self.device)
