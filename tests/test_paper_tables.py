@@ -13,7 +13,8 @@ from robustvideo.benchmark.cli.main import app
 from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.evaluation.stats import wilson
 from robustvideo.benchmark.evaluation.studies import derived, grids, tables
-from robustvideo.benchmark.evaluation.studies.grids import Setting, find_grid
+from robustvideo.benchmark.evaluation.studies.grids import find_grid
+from robustvideo.benchmark.evaluation.studies.places import Setting
 from robustvideo.benchmark.evaluation.studies.sift import as_cell
 from robustvideo.benchmark.evaluation.studies.states import entries
 from robustvideo.benchmark.evaluation.studies.tables import outcome, outcome_of, published

@@ -6,7 +6,7 @@ from ...core.errors import InputError
 from ..bench import Bench
 from ..cell import Cell
 from ..threat import Threat
-from .grids import Key, Want
+from .places import Key, Want
 
 
 def sift(wants: Sequence[Want], bench: Bench) -> tuple[list[Cell], dict[Key, str]]:
