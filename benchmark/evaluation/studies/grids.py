@@ -85,10 +85,8 @@ class _Reader:
             places += self._places(merged)
         unused = self.setting.checkpoints.keys() - self.known.keys()
         if unused:
-            where = f" on {self.home}" if self.full else ""
-            raise InputError(
-                "checkpoint", f"{self.name} has no model {min(unused)!r}{where}", did_you_mean(min(unused), sorted(self.known))
-            )
+            problem = f"{self.name} has no model {min(unused)!r} on {self.home}"
+            raise InputError("checkpoint", problem, did_you_mean(min(unused), sorted(self.known)))
         texts = (self.name, found["title"], found["source"], self.real.get(self.home, found["published"]))
         return Grid(*texts, self._differs(), found.get("derive", ""), tuple(places), tuple(self.known))
 
@@ -96,9 +94,7 @@ class _Reader:
         """Of the whole table; a model that was exchanged and a part of the clips are differences too."""
         lines = [*self.found.get("differs", ()), *self.found.get("full" if self.full else "scaled", ())]
         if self.full and self.limit:
-            lines.append(
-                f"The first {self.limit} clips of split {self.split}, the classes by turns; the paper: all of its test clips."
-            )
+            lines.append(f"{self.limit} clips of split {self.split}, the classes by turns, instead of all.")
         return (*lines, *filter(None, self.known.values()))
 
     def _part(self, part: dict[str, Any]) -> dict[str, Any]:
