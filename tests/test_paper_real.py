@@ -179,3 +179,8 @@ def test_the_verb_on_a_copy_of_ucf101(tmp_path, monkeypatch):
     assert "5 cells, 0 of them stored before" in result.stderr
     assert "resnext3d is resnext3d:frames=4,size=32; this table's is resnext3d:preset=r101." in shown
     assert "1 clips of split 1, the classes by turns" in shown and "Tiny" not in shown and "resnext3d+at-eps-4of255" in shown
+    none = CliRunner().invoke(app, [*words[:6], "--device", "cpu"])
+    assert none.exit_code == 0 and "0 cells" in none.stderr
+    assert "resnext3d:preset=r101 has no shipped weights for data set ucf101" in " ".join(none.stdout.split())
+    wrong = CliRunner().invoke(app, [*words[:6], "--device", "cpu", "--checkpoint", "resnext3d=nowhere/x.pth"])
+    assert isinstance(wrong.exception, InputError) and "nowhere/x.pth" in str(wrong.exception)

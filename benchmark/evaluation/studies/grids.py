@@ -87,8 +87,17 @@ class _Reader:
         if unused:
             problem = f"{self.name} has no model {min(unused)!r} on {self.home}"
             raise InputError("checkpoint", problem, did_you_mean(min(unused), sorted(self.known)))
-        texts = (self.name, found["title"], found["source"], self.real.get(self.home, found["published"]))
-        return Grid(*texts, self._differs(), found.get("derive", ""), tuple(places), tuple(self.known))
+        numbers = self.real[self.home] if self.full else found["published"]
+        return Grid(
+            self.name,
+            found["title"],
+            found["source"],
+            numbers,
+            self._differs(),
+            found.get("derive", ""),
+            tuple(places),
+            tuple(self.known),
+        )
 
     def _differs(self) -> tuple[str, ...]:
         """Of the whole table; a model that was exchanged and a part of the clips are differences too."""
