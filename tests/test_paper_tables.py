@@ -13,7 +13,8 @@ from robustvideo.benchmark.cli.main import app
 from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.evaluation.stats import wilson
 from robustvideo.benchmark.evaluation.studies import derived, grids, tables
-from robustvideo.benchmark.evaluation.studies.grids import Setting, find_grid
+from robustvideo.benchmark.evaluation.studies.grids import find_grid
+from robustvideo.benchmark.evaluation.studies.places import Setting
 from robustvideo.benchmark.evaluation.studies.sift import as_cell
 from robustvideo.benchmark.evaluation.studies.states import entries
 from robustvideo.benchmark.evaluation.studies.tables import outcome, outcome_of, published
@@ -174,18 +175,15 @@ def test_the_best_shuffle_and_gains():
 
 
 def test_elsewhere_the_published_settings_hold(tmp_path):
-    (tmp_path / "a").mkdir()
-    setting = Setting(f"folder:root={tmp_path}", 4, {"i3d": "x.pth", "x3d": "x3d:preset=m,weights=y.pth"})
-    try:
-        grid = find_grid("shuffling-table5", setting)
-    except InputError as error:
-        pytest.skip(str(error))
+    setting = Setting(f"kinetics400:root={tmp_path}", 4, {"i3d": "x.pth", "x3d": "x3d:preset=l,weights=y.pth"})
+    grid = find_grid("shuffling-table5", setting)
     place = place_of(grid, "I3D / Ours", "I-FGSM")
     (want,) = place.wants
     assert want.limit == 4 and want.model.values["weights"] == "x.pth"
     assert want.attack.short == "ifgsm" and want.defense[0].short == "shuffle:preset=i3d"
-    assert place_of(grid, "X3D / No", "Clean").wants[0].model.values["preset"] == "m"
+    assert place_of(grid, "X3D / No", "Clean").wants[0].model.values["preset"] == "l"
     assert not any("Tiny models" in line for line in grid.differs)
+    assert "x3d is x3d:preset=l; this table's is x3d:preset=m." in grid.differs
 
 
 def test_typos_are_answered(tmp_path):

@@ -15,7 +15,8 @@ from rich.table import Table
 from ..core.errors import InputError
 from ..core.files import write_atomically
 from ..evaluation.studies.catalogue import STUDIES, Study, find_study
-from ..evaluation.studies.grids import Grid, Setting, find_grid
+from ..evaluation.studies.grids import find_grid
+from ..evaluation.studies.places import Grid, Setting
 from .follow import follow
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 
 def paper(
     name: Annotated[str, typer.Argument(help="A table or figure; `list`, or nothing, shows them; `report`.")] = "list",
-    dataset: Annotated[str | None, typer.Option(help="Another data set, such as kinetics400:root=DIR.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="The paper's own data set, such as ucf101:root=DIR.")] = None,
     checkpoint: Annotated[
-        list[str] | None, typer.Option(help="MODEL=FILE, a published name, or a model spec; repeatable.")
+        list[str] | None, typer.Option(help="MODEL=FILE, a published name or a model spec; MODEL+DEFENCE=FILE; repeatable.")
     ] = None,
     limit: Annotated[int | None, typer.Option(help="Number of clips. Default: the table's own.", min=1)] = None,
     store: Annotated[Path, typer.Option(help="Folder of the results.", envvar="VBENCH_STORE")] = Path("vbench-store"),

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from ..evaluation.studies.grids import Grid
+from ..evaluation.studies.places import Grid
 
 WIDE = 160
 """Columns of the output where there is no terminal to ask."""
@@ -33,6 +33,8 @@ def print_outcome(grid: Grid, outcome: pd.DataFrame) -> None:
     if any(column.endswith(", adaptive") for column in columns):
         lines.append("A column `, adaptive` has the attack made through the defence, where the paper's knows less.")
     lines += [f"({number}) {reason}" for reason, number in reasons.items()]
+    if "missing" in set(outcome["state"]):
+        lines.append(f"What --checkpoint can give weights: {', '.join(grid.checkpoints)}.")
     lines += [f"Source: {grid.source}.", "What differs from the paper:", *(f"- {one}" for one in _differs(grid, outcome))]
     console.print("\n".join(lines), markup=False, highlight=False)
 

@@ -25,6 +25,9 @@ _BASE = InputSpec(
     resize="bilinear",
 )
 
+_ROSE = (12, 4), (12, 6), (12, 8), (12, 10), (12, 12), (16, 6), (14, 7), (10, 10), (9, 12)
+"""Frames and their distance in the video's own frames, of the winner of ROSE 2022 (tables 5 and 6)."""
+
 _EMBEDDINGS = r"timesformer.embeddings."
 _LAYER = r"timesformer.encoder.layer.\1."
 
@@ -125,6 +128,10 @@ def _sized(about: str, spec: InputSpec, **changes: Any) -> Preset:
     return Preset(about, lambda classes: TimeSformerNet(classes, spec.frames, spec.size, **changes), spec, fixed=True)
 
 
+def _rose(frames: int, interval: int) -> Preset:
+    return _sized(f"a TimeSformer of {frames} frames", replace(_BASE, frames=frames, interval=interval, rate=0.0))
+
+
 FAMILY = Family(
     name="timesformer",
     paper="Bertasius, Wang, Torresani: Is Space-Time Attention All You Need for Video Understanding?, ICML 2021",
@@ -143,6 +150,7 @@ FAMILY = Family(
         "hr": _sized("a TimeSformer-HR", replace(_BASE, frames=16, interval=16, size=448, short_side=448)),
         "large": _sized("a TimeSformer-L", replace(_BASE, frames=96, interval=4)),
         "large64": _sized("a TimeSformer-L of 64 frames", replace(_BASE, frames=64, interval=4)),
+        **{f"{frames}x{interval}": _rose(frames, interval) for frames, interval in _ROSE},
     },
     layouts=(_AUTHORS, _MMACTION),
     head="classifier",
@@ -158,4 +166,23 @@ class TimeSformer(Architecture):
     version: ClassVar[int] = 1
     family: ClassVar[Family] = FAMILY
 
-    preset: str = param("tiny", help="size of the network", choices=("tiny", "base", "hr", "large", "large64"))
+    preset: str = param(
+        "tiny",
+        help="size of the network",
+        choices=(
+            "tiny",
+            "base",
+            "hr",
+            "large",
+            "large64",
+            "12x4",
+            "12x6",
+            "12x8",
+            "12x10",
+            "12x12",
+            "16x6",
+            "14x7",
+            "10x10",
+            "9x12",
+        ),
+    )

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .grids import Grid, Place
+from .places import Grid, Place
 
 Measured = Mapping[tuple[str, str], tuple[Place, list[Mapping[str, Any]], dict[str, Any]]]
 """By row and column: the place, the cells behind it, its row of the outcome."""

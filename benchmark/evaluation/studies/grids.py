@@ -1,9 +1,7 @@
 """Tables of papers as grids: the TOML files of `tables`, resolved to cells. Nothing here imports torch."""
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,9 @@ from typing import Any
 from ...core.errors import InputError
 from ...core.registry import Component, did_you_mean, resolve
 from ...core.specs import split_chain
+from ...models.armoury import is_trained, plain_name
 from ...models.published import resolve_model
+from .places import Grid, Place, Setting, Want, as_trained
 
 FOLDER = Path(__file__).with_name("tables")
 INDEX = "papers"
@@ -19,127 +19,8 @@ INDEX = "papers"
 
 EMBEDDED = ("shapes", "shapes-object", "shapes-motion")
 PARTS = {"label", "model", "defense", "attack", "corruption", "severity", "threat", "adaptive", "measure", "skip", "differs"}
-PARTS |= {"values", "full", "against"}
+PARTS |= {"values", "full", "against", "dataset"}
 MEASURES = ("top1", "top5")
-
-Key = tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a user may change of a table.
-
-    Attributes:
-        dataset: Spec of another data set; None for the table's own.
-        limit: Number of clips; None for the table's own, or all of another data set.
-        checkpoints: By the name of a model: a file, URL or published name of its weights, or a whole model spec.
-    """
-
-    dataset: str | None = None
-    limit: int | None = None
-    checkpoints: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Want:
-    """A cell that a number of a table needs; the engine's `Cell` without what needs torch.
-
-    Attributes:
-        dataset: The data set.
-        split: Its split.
-        limit: First clips of the class-balanced order; None for all.
-        seed: Of every clip's randomness.
-        model: The model.
-        defense: Links of the chain.
-        attack: None for clean and corrupted clips.
-        corruption: None for clean and attacked clips.
-        severity: 1 to 5; 0 where there is no corruption.
-        threat: Canonical text; `none` where nothing attacks.
-    """
-
-    dataset: Component
-    split: str
-    limit: int | None
-    seed: int
-    model: Component
-    defense: tuple[Component, ...] = ()
-    attack: Component | None = None
-    corruption: Component | None = None
-    severity: int = 0
-    threat: str = "none"
-
-    @cached_property
-    def key(self) -> Key:
-        """What tells it from other cells, as `spec_key` reads it from stored ones."""
-        defense = "+".join(link.text for link in self.defense) or "none"
-        attack = self.attack.text if self.attack else "none"
-        corruption = self.corruption.text if self.corruption else ""
-        place = self.dataset.text, self.split, self.limit, self.seed, self.model.text
-        return (*place, defense, attack, self.threat, corruption, self.severity)
-
-
-def spec_key(spec: Mapping[str, Any]) -> Key:
-    """The key of a stored cell's spec."""
-    names = ("dataset", "split", "limit", "seed", "model", "defense", "attack", "threat")
-    return (*(spec[name] for name in names), spec.get("corruption", ""), spec.get("severity", 0))
-
-
-@dataclass(frozen=True)
-class Place:
-    """One number of a table.
-
-    Attributes:
-        row: Label of its row, as in the paper.
-        column: Label of its column, as in the paper; of an adaptive counterpart with `, adaptive` behind it.
-        wants: The cells whose mean it is; empty where it is skipped.
-        threat: How the attacker meets the defence; `none` where nothing attacks.
-        measure: `top1` or `top5`.
-        skip: Why it cannot be measured; empty otherwise.
-        differs: What is different in this row or column from the paper's.
-        values: The numbers of its row and column, such as {"eps": 4}.
-        counterpart: Whether the paper has no such number: it is the adaptive one beside its own.
-        against: Label of the row that this one is compared with; empty for none.
-    """
-
-    row: str
-    column: str
-    wants: tuple[Want, ...]
-    threat: str
-    measure: str = "top1"
-    skip: str = ""
-    differs: str = ""
-    values: Mapping[str, Any] = field(default_factory=dict)
-    counterpart: bool = False
-    against: str = ""
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table or figure of a paper, to be measured.
-
-    Attributes:
-        name: Such as `shuffling-table5`.
-        title: What it shows.
-        source: The paper and the place in it.
-        published: Name of the file with the paper's numbers.
-        differs: What is different here from what the paper did.
-        derive: Name of a function of `derived` that makes more numbers of the measured ones; empty for none.
-        places: Its numbers, row by row.
-    """
-
-    name: str
-    title: str
-    source: str
-    published: str
-    differs: tuple[str, ...]
-    derive: str
-    places: tuple[Place, ...]
-
-    @property
-    def wants(self) -> list[Want]:
-        """The cells behind it, each once; corrupted ones last, those of the same corrupted clips together."""
-        found = {want.key: want for place in self.places for want in place.wants}
-        return sorted(found.values(), key=lambda want: want.key[-2:])
 
 
 def names() -> list[str]:
@@ -170,27 +51,30 @@ def find_grid(name: str, setting: Setting | None = None) -> Grid:
 class _Reader:
     """One file, under one setting.
 
-    Elsewhere than in the embedded world each row and column is overlaid by its own `full`, the published values that are
-    too large for 8 frames of 64 pixels or too small to hurt there; and what `scaled` says no longer holds.
+    On the paper's data set each row and column is overlaid by its own `full`, the published values that are too large for 8
+    frames of 64 pixels or too small to hurt there, and its model by the one of `models`; `real` names the data sets with the
+    files of their numbers, and the text in `full` says what differs there, that in `scaled` what differs on the embedded world.
     """
 
     def __init__(self, name: str, found: dict[str, Any], setting: Setting) -> None:
         self.name, self.found, self.setting = name, found, setting
         self.dataset = resolve("dataset", setting.dataset or found["dataset"])
-        self.full = self.dataset.entry.name not in EMBEDDED
+        self.home = self.dataset.entry.name
+        self.full = self.home not in EMBEDDED
         self.split, self.limit = found["split"], setting.limit or found.get("limit")
+        self.real: dict[str, str] = found.get("real", {})
+        self.known: dict[str, str] = {}  # what may be given weights, and how what was given differs
         if self.full:
             from ...data.selection import default_split
 
+            if self.home not in self.real:
+                remedy = f"choose {' or '.join(self.real)}, or leave it out for the embedded world"
+                raise InputError("dataset", f"the paper has no numbers of {name} on {self.home}", remedy)
             self.split, self.limit = default_split(self.dataset.create()), setting.limit
 
     def grid(self) -> Grid:
         found = self.found
         rows, columns = [[self._part(part) for part in found[kind]] for kind in ("rows", "columns")]
-        unused = self.setting.checkpoints.keys() - {_name(part["model"]) for part in rows + columns if "model" in part}
-        if unused:
-            known = sorted({_name(part["model"]) for part in rows + columns if "model" in part})
-            raise InputError("checkpoint", f"{self.name} has no model {min(unused)!r}", did_you_mean(min(unused), known))
         pairs = {(pair["row"], pair["column"]): pair["skip"] for pair in found.get("skips", [])}
         places = []
         for row, column in product(rows, columns):
@@ -199,15 +83,41 @@ class _Reader:
             merged["differs"] = " ".join(part["differs"] for part in (row, column) if part.get("differs"))
             merged["skip"] = pairs.get((row["label"], column["label"])) or merged.get("skip", "")
             places += self._places(merged)
-        differs = (*found.get("differs", ()), *(() if self.full else found.get("scaled", ())))
-        texts = (self.name, found["title"], found["source"], found["published"])
-        return Grid(*texts, differs, found.get("derive", ""), tuple(places))
+        unused = self.setting.checkpoints.keys() - self.known.keys()
+        if unused:
+            problem = f"{self.name} has no model {min(unused)!r} on {self.home}"
+            raise InputError("checkpoint", problem, did_you_mean(min(unused), sorted(self.known)))
+        numbers = self.real[self.home] if self.full else found["published"]
+        return Grid(
+            self.name,
+            found["title"],
+            found["source"],
+            numbers,
+            self._differs(),
+            found.get("derive", ""),
+            tuple(places),
+            tuple(self.known),
+        )
+
+    def _differs(self) -> tuple[str, ...]:
+        """Of the whole table; a model that was exchanged and a part of the clips are differences too."""
+        lines = [*self.found.get("differs", ()), *self.found.get("full" if self.full else "scaled", ())]
+        if self.full and self.limit:
+            lines.append(f"{self.limit} clips of split {self.split}, the classes by turns, instead of all.")
+        return (*lines, *filter(None, self.known.values()))
 
     def _part(self, part: dict[str, Any]) -> dict[str, Any]:
         unknown = part.keys() - PARTS
         if unknown:
             raise ValueError(f"{self.name}: {sorted(unknown)} are no parts of a row or column")
-        return part | (part.get("full", {}) if self.full else {})
+        part = part | (part.get("full", {}) if self.full else {})
+        return part | {"skip": self._elsewhere(part.get("dataset", self.home)) or part.get("skip", "")}
+
+    def _elsewhere(self, dataset: str) -> str:
+        """Why a row of another data set is left out; empty for one that is not."""
+        if self.full:
+            return "" if dataset == self.home else f"of {dataset}: run the table with --dataset {dataset}:root=DIR"
+        return "" if dataset in (self.home, next(iter(self.real), "")) else self.found["alone"]
 
     def _places(self, part: dict[str, Any]) -> list[Place]:
         """The place of a row and a column, and its adaptive counterpart where the paper's threat is a weaker one."""
@@ -234,8 +144,8 @@ class _Reader:
             listed = given if isinstance(given, list) else [given]
             return [None if text is None else text.format(**part["values"]) for text in listed]
 
-        model = self._model(part["model"])
-        chains = [tuple(_resolved("defense", link) for link in split_chain(text)) if text else () for text in texts("defense")]
+        key, model = self._model(part["model"])
+        chains = [tuple(self._link(link, key) for link in split_chain(text)) if text else () for text in texts("defense")]
         severities = part.get("severity", 0)
         return tuple(
             Want(
@@ -256,18 +166,33 @@ class _Reader:
             for severity in (severities if isinstance(severities, list) else [severities])
         )
 
-    def _model(self, text: str) -> Component:
-        given = self.setting.checkpoints.get(_name(text))
+    def _model(self, text: str) -> tuple[str, Component]:
+        """The model, and what `--checkpoint` calls it: a row's `tsm-16` is a tsm with other frames, so with other weights."""
+        spec = self.found["models"][text] if self.full else text
+        own, name = _resolved("model", spec), spec.partition(":")[0]
+        key = text if text.startswith(name) else name
+        given = self.setting.checkpoints.get(key)
+        self.known.setdefault(key, "")
         if given is None:
-            return _resolved("model", text)
-        return resolve_model(given) if given.startswith(f"{_name(text)}:") else resolve_model(text, weights=given)
+            return key, own
+        if not given.startswith(f"{name}:"):
+            return key, resolve_model(spec, weights=given)
+        model = resolve_model(given)
+        self.known[key] = f"{key} is {model.short}; this table's is {own.short}." if model.text != own.text else ""
+        return key, model
+
+    def _link(self, text: str, model: str) -> Component:
+        """A link of a chain, with the checkpoint that the user gives a trained one."""
+        link = _resolved("defense", text)
+        if not is_trained(link.entry):
+            return link
+        key = f"{model}+{plain_name(as_trained(link))}"
+        self.known.setdefault(key, "")
+        given = self.setting.checkpoints.get(key)
+        return resolve("defense", text, weights=given) if given else link
 
 
 @cache
 def _resolved(kind: str, text: str) -> Component:
     """Specs of our own files, each looked up once: that looks through all installed packages for plug-ins."""
     return resolve_model(text) if kind == "model" else resolve(kind, text)
-
-
-def _name(model: str) -> str:
-    return model.partition(":")[0]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..store import Store
 from . import grids
-from .grids import Key, Want, spec_key
+from .places import Key, Want, spec_key
 from .tables import refusal
 
 

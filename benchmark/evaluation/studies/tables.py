@@ -3,7 +3,6 @@
 import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,12 +10,13 @@ import numpy as np
 import pandas as pd
 
 from ...core.errors import InputError
-from ...core.registry import ROOT, Component
+from ...core.registry import ROOT
 from ...models.armoury import Owner, find, is_trained
 from ..stats import interval
 from ..store import Store
 from . import derived
-from .grids import Grid, Key, Place, Setting, Want, find_grid, spec_key
+from .grids import find_grid
+from .places import Grid, Key, Place, Setting, Want, as_trained, spec_key
 
 PUBLISHED = ROOT / "leaderboard" / "published"
 
@@ -97,16 +97,10 @@ def refusal(want: Want) -> str:
     try:
         for link in want.defense:
             if is_trained(link.entry):
-                find(_as_trained(link), Owner(want.model, want.dataset))
+                find(as_trained(link), Owner(want.model, want.dataset))
     except InputError as error:
         return str(error)
     return ""
-
-
-def _as_trained(link: Component) -> Component:
-    """What a checkpoint is named after; the number of draws is no part of it. `armed` asks the class, which needs torch."""
-    defaults = {one.name: one.default for one in link.entry.fields if one.name == "draws"}
-    return replace(link, values=link.values | defaults)
 
 
 def _row(place: Place, stored: Mapping[Key, Found], refused: Mapping[Key, str], table: str) -> tuple[dict[str, Any], list[Found]]:
