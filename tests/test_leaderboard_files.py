@@ -218,3 +218,10 @@ def test_bad_input_is_one_line(words, message, two, vbench, tmp_path):
     code, said, err = vbench(*(word.format(store=two[0]) for word in words), "--out", tmp_path / "board")
     assert code == 2 and said == "" and message in err and len(err.splitlines()) == 1
     assert not (tmp_path / "board").exists(), "nothing is half-written"
+
+
+def test_stores_that_contradict_each_other_are_refused_in_one_line(two, vbench, tmp_path):
+    again = put_all(tmp_path / "again", [made_cell([0] * 6 + [1] * 2, "tsm")])
+    code, said, err = vbench(*two, again, "--out", tmp_path / "board")
+    assert (code, said) == (2, "") and len(err.splitlines()) == 1 and not (tmp_path / "board").exists()
+    assert f"other per-clip results in {two[0]} than in {again}" in err
