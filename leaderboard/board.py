@@ -79,12 +79,12 @@ def build(results: Results, track: Track | None = None, baseline: str | None = N
 
 
 def by_track(results: Results, baseline: str | None = None) -> list[Board]:
-    """The boards of the tracks that the package ships; without those that cannot be made of these cells."""
+    """The boards of the tracks that the package ships, of those that these cells make and that say more than clean accuracy."""
     boards = []
     for track in map(Track.read, shipped()):
         with suppress(InputError):  # no cell belongs to the track, or none of the baseline
             boards.append(build(results, track, baseline))
-    return boards
+    return [board for board in boards if any(len(section.columns) > 2 for section in board.sections) or board.refused]
 
 
 def _section(members: list[Draft]) -> Section:

@@ -192,6 +192,8 @@ def test_the_page_offers_the_tracks_that_the_store_has_cells_of(vbench, tmp_path
         return [one for one in found if one != "all"]
 
     assert offered() == ["all cells", "shapes-corruptions", "shapes-linf"]
+    plain = put_all(tmp_path / "plain", [made_cell([1] * 4, models[0]), made_cell([0] * 4, models[0], PGD.replace("8/", "2/"))])
+    assert vbench(plain, "-q")[0] == 0 and 'id="track"' not in (plain / "leaderboard.html").read_text(), "clean alone is no track"
     assert offered("--track", "shapes-linf") == [], "its page is the track's"
     assert vbench(store, "--track", "shapes-corruptions", "--baseline", models[1])[0] == 2
     assert offered("--baseline", models[1]) == ["all cells", "shapes-linf"], "what the command refuses is not offered"
