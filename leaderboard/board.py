@@ -1,6 +1,7 @@
 """The leaderboard of stores: one row per model and defence, sorted by the per-clip worst case."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from .ranks import ranked
 from .results import CLIPS, Results, Rows
 from .rows import Board, Column, Row, Section, Value
 from .titles import distinct
-from .tracks import Track
+from .tracks import Track, shipped
 
 ABOUT = (
     "Top-1 accuracy. The headline is the mean over clips of the share of right passes under the attack and threat that hurt the "
@@ -75,6 +76,15 @@ def build(results: Results, track: Track | None = None, baseline: str | None = N
     if track is None:
         return Board("Leaderboard", ABOUT, made, tuple(refused))
     return Board(track.title, track.about, made, tuple(refused), track.name)
+
+
+def by_track(results: Results, baseline: str | None = None) -> list[Board]:
+    """The boards of the tracks that the package ships, of those that these cells make and that say more than clean accuracy."""
+    boards = []
+    for track in map(Track.read, shipped()):
+        with suppress(InputError):  # no cell belongs to the track, or none of the baseline
+            boards.append(build(results, track, baseline))
+    return [board for board in boards if any(len(section.columns) > 2 for section in board.sections) or board.refused]
 
 
 def _section(members: list[Draft]) -> Section:

@@ -31,7 +31,13 @@ _SVG = re.compile(r"data:image/svg\+xml;base64,[A-Za-z0-9+/=]*")
 """A picture inside the page: these letters hold no markup, so nothing else can hide there."""
 
 
-def files(board: Board, results: Results, pictures: Sequence[Picture] = (), baseline: str | None = None) -> Files:
+def files(
+    board: Board,
+    results: Results,
+    pictures: Sequence[Picture] = (),
+    baseline: str | None = None,
+    tracks: Sequence[Board] = (),
+) -> Files:
     """The contents of every file, by its path from the leaderboard's folder; the same cells make the same bytes.
 
     Args:
@@ -39,6 +45,7 @@ def files(board: Board, results: Results, pictures: Sequence[Picture] = (), base
         results: Its cells, for curves, transfers and corruptions.
         pictures: Plots of the board.
         baseline: Model that mCE divides by; see `corruption_metrics`.
+        tracks: Boards that the page can show in the place of the first.
 
     Raises:
         InputError: The baseline is not among the cells, or lacks one.
@@ -50,7 +57,7 @@ def files(board: Board, results: Results, pictures: Sequence[Picture] = (), base
         "leaderboard.csv": wide.csv(wide.wide(board)),
         "leaderboard_long.csv": wide.csv(wide.long(board)),
         "leaderboard.tex": latex(board),
-        "leaderboard.html": page(board, pictures),
+        "leaderboard.html": page(board, pictures, tracks),
     }
     for picture in pictures:
         made |= {f"pictures/{picture.name}.png": picture.png, f"pictures/{picture.name}.svg": picture.svg}

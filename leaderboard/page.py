@@ -4,6 +4,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -33,7 +34,7 @@ FLAGS = {
 }
 
 
-def page(board: Board, pictures: Sequence[Picture]) -> str:
+def page(board: Board, pictures: Sequence[Picture], tracks: Sequence[Board] = ()) -> str:
     """The page of a leaderboard, the same bytes for the same board.
 
     Everything that comes from a store is escaped, and the page's own security policy allows the browser its one script and its
@@ -42,6 +43,7 @@ def page(board: Board, pictures: Sequence[Picture]) -> str:
     Args:
         board: What it shows.
         pictures: Shown under the tables.
+        tracks: Boards of parts of its cells, each whole: a reader can show one in the place of the board and its pictures.
     """
     style, script = _style(), _text("page.js")
     places = Environment(
@@ -52,7 +54,7 @@ def page(board: Board, pictures: Sequence[Picture]) -> str:
     policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'"
     threats = dict.fromkeys(filter(None, (knowledge(column) for section in board.sections for column in section.columns)))
     return places.get_template("page.html").render(
-        board=board,
+        views=_views([board, *tracks]),
         pictures=pictures,
         policy=f"{policy}; form-action 'none'",
         style=Markup(style),
@@ -62,6 +64,12 @@ def page(board: Board, pictures: Sequence[Picture]) -> str:
         first=FIRST,
         last=LAST,
     )
+
+
+def _views(boards: Sequence[Board]) -> list[tuple[Board, int]]:
+    """Boards, each with the number of its first section; no two sections of a page share a number."""
+    counts = accumulate((len(board.sections) for board in boards), initial=1)
+    return list(zip(boards, counts, strict=False))
 
 
 def grouped(columns: Iterable[Column]) -> list[tuple[str, list[Column]]]:

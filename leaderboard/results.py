@@ -46,9 +46,10 @@ class Results:
         """Reads stores; of a cell that several of them hold, a successful one counts, and of several the newest.
 
         Raises:
-            InputError: A folder is no store, holds no cells, or a file of it cannot be read.
+            InputError: A folder is no store, holds no cells, or a file of it cannot be read; or two successful ones differ.
         """
         found: dict[str, dict[str, Any]] = {}
+        held: dict[str, Path] = {}
         lists: dict[tuple[Any, ...], list[Any]] = {}
         for folder in folders:
             count = 0
@@ -56,8 +57,10 @@ class Results:
                 for cell in Store(folder).cells():
                     count += 1
                     other = found.get(cell["cell"])
+                    if other and other["status"] == cell["status"] == "ok" and other["clips"] != cell["clips"]:
+                        raise InputError("store", _differs(cell, held[cell["cell"]], folder), "delete the one that is wrong")
                     if other is None or _rank(cell) > _rank(other):
-                        found[cell["cell"]] = cell
+                        found[cell["cell"]], held[cell["cell"]] = cell, folder
                         _share(cell["clips"], lists)
             if not count:
                 raise InputError("store", f"{folder} holds no cells", "run vbench run --store <folder> first")
@@ -96,6 +99,12 @@ class Results:
 
 def _rank(cell: Mapping[str, Any]) -> tuple[bool, str]:
     return cell["status"] == "ok", cell["provenance"]["started"]
+
+
+def _differs(cell: Mapping[str, Any], one: Path, other: Path) -> str:
+    spec = cell["spec"]
+    work = spec["attack"] if spec["kind"] == "attack" else spec.get("corruption", "clean")
+    return f"cell {cell['cell']} ({spec['model']}, {spec['defense']}, {work}) has other per-clip results in {one} than in {other}"
 
 
 def _share(clips: dict[str, Any], lists: dict[tuple[Any, ...], list[Any]]) -> None:

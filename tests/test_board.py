@@ -1,6 +1,7 @@
 """What a leaderboard says of stores: numbers by hand, flags, order, ranks, corruptions, costs."""
 
 import hashlib
+import json
 import math
 from pathlib import Path
 
@@ -192,3 +193,23 @@ def test_several_stores_are_one_leaderboard(tmp_path: Path):
     (section,) = build(results).sections
     assert [row.model_title for row in section.rows] == ["i3d", "tsm"]
     assert results.cells[0]["clips"]["id"] is results.cells[1]["clips"]["id"], "lists of names are kept once"
+
+
+def test_a_cell_of_two_stores_is_one_measurement_or_refused(tmp_path: Path):
+    cell, failed = made_cell(right(3), attack=PGD), made_cell(right(3), attack=PGD, error="no memory")
+    other = made_cell(right(4), attack=PGD)
+    newer = json.loads(json.dumps(cell))
+    newer["provenance"]["started"] = "2027-01-01"
+    one, same, gone, third = (
+        put_all(tmp_path / name, [put]) for name, put in (("one", cell), ("same", newer), ("gone", failed), ("third", other))
+    )
+    for stores in ((one, same), (same, one), (one, one), (gone, one, same), (one, gone)):
+        (found,) = Results.read(stores).cells
+        assert found["clips"] == cell["clips"] and (same in stores) == (found["provenance"]["started"] == "2027-01-01")
+    for stores in ((one, third), (gone, one, same, third), (third, gone, one)):
+        with pytest.raises(InputError) as refused:
+            Results.read(stores)
+        said = str(refused.value)
+        assert cell["cell"] in said and "pgd" in said and "\n" not in said
+        first, second = [store for store in stores if store in (one, third)] if same not in stores else [same, third]
+        assert f"has other per-clip results in {first} than in {second}" in said

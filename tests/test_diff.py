@@ -13,8 +13,9 @@ FGSM = "fgsm:norm=linf,eps=8/255"
 
 def diff(a, b):
     ran = vbench("diff", a, b, "--json")
-    assert ran.code == 0, ran
-    return json.loads(ran.out)
+    found = json.loads(ran.out)
+    assert ran.code == (0 if found["changes"] else 3), ran
+    return found
 
 
 @pytest.fixture
@@ -86,7 +87,23 @@ def test_what_cannot_be_compared_is_told_and_not_compared(tmp_path, made, says):
     found = diff(a, b)
     assert found["changes"] == [] and found["apart"][0]["name"] == "tsm|none|clean" and says in found["apart"][0]["reason"]
     ran = vbench("diff", a, b)
-    assert ran.code == 0 and f"not comparable: tsm|none|clean: {found['apart'][0]['reason']}" in ran.out
+    assert ran.code == 3 and f"not comparable: tsm|none|clean: {found['apart'][0]['reason']}" in ran.out
+    assert len(ran.error.splitlines()) == 1 and "nothing was compared" in ran.error and "cells differ" not in ran.out
+
+
+def test_the_same_work_on_other_clips_is_told_as_such(tmp_path):
+    a = [made_cell([1.0] * 8, limit=8), made_cell([1.0] * 8, limit=8, attack=PGD), made_cell([1.0] * 8, limit=8, seed=1)]
+    b = [made_cell([1.0] * 9, limit=9), made_cell([1.0] * 9, limit=9, attack=FGSM), made_cell([1.0] * 10, dataset="other")]
+    stores = put_all(tmp_path / "a", a), put_all(tmp_path / "b", b)
+    found, ran = diff(*stores), vbench("diff", *stores)
+    reasons = sorted(one["reason"] for one in found["apart"])
+    assert len(reasons) == 2 and reasons[0].startswith("dataset: shapes -> other") and reasons[1].startswith("limit: 8 -> 9")
+    assert [len(found[side]) for side in ("changes", "only_a", "only_b")] == [0, 1, 1]
+    assert ran.out.count("not comparable: tsm|none|clean") == 2 and "limit: 8 -> 9" in ran.out
+    assert ran.code == 3 and len(ran.error.splitlines()) == 1 and "nothing was compared" in ran.error
+    some = vbench("diff", stores[0], put_all(tmp_path / "b", a[1:2]))
+    assert some.code == 0 and some.error == "" and "0 of 1 cells differ" in some.out
+    assert some.out.count("not comparable: tsm|none|clean") == 2, "a cell that can be compared hides no other"
 
 
 def test_of_two_measurements_the_comparable_one_counts(tmp_path):

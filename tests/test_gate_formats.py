@@ -27,7 +27,8 @@ ACCEPTED = Acknowledgement("*", "2999-01-01", "a trade, 50 % faster", "the team"
 
 def judged(verdict="PASS", name="tsm|none|pgd|white-box", **more):
     numbers = dict(before=0.9, after=0.5, clips=64, groups=64, lost=28, gained=2, p=0.00001, adjusted=0.0004, allowed=0.02)
-    numbers |= dict(detectable=0.078, flipped=tuple(f"clip-{k:02d}" for k in range(28)), line=7)
+    numbers |= dict(detectable=0.078, lost_clips=tuple(f"clip-{k:02d}" for k in range(28)), line=7)
+    numbers |= dict(gained_clips=("clip-60", "clip-61"))
     if verdict in ("MISSING", "ERROR", "INCOMPARABLE"):
         numbers = dict(before=0.9, after=float("nan"), reason="the store does not have it", line=7)
     return Judged(name, "tsm", "none", "pgd", "white-box", more.pop("tier", "supporting"), verdict, **(numbers | more))
@@ -56,7 +57,9 @@ def test_text_tells_the_numbers_and_ends_with_the_verdict():
     named = ["REGRESSED", "tsm|none|pgd|white-box", "supporting", "90.0 -> 50.0", "40.0", "28/2", "<0.001", "<0.001", "7.8"]
     assert "|".join(cells) == "|".join(named)
     (about,) = [line for line in lines if line.startswith("REGRESSED tsm")]
-    assert about.endswith("lost: " + ", ".join(f"clip-{k:02d}" for k in range(10)) + " and 18 more")
+    assert about.endswith("; lost: " + ", ".join(f"clip-{k:02d}" for k in range(10)) + " and 18 more; gained: clip-60, clip-61")
+    many = text.render(report(judged("SUSPECT", lost_clips=(), gained_clips=tuple(f"clip-{k:02d}" for k in range(11)))))
+    assert "clip-09 and 1 more" in many and "lost: " not in many
     assert "1 cells of the store are not in the baseline and were not judged: r3d|none|clean" in lines
     assert lines[-1] == "failed (exit code 1): 1 REGRESSED, 1 PASS; against base.json, policy default, sign flips 2000, seed 0"
 
@@ -101,6 +104,7 @@ def test_annotations_stand_at_the_line_of_the_baseline():
     level, place, message = commands(github.annotations(report(judged("REGRESSED"), baseline="a,b: 5 %.json")))[0]
     assert (level, place) == ("error", {"file": "a,b: 5 %.json", "line": "7", "title": "REGRESSED tsm|none|pgd|white-box"})
     assert message.startswith("90.0 % -> 50.0 %") and message.split("\n")[1].startswith("lost: clip-00, clip-01")
+    assert message.split("\n")[2:] == ["gained: clip-60, clip-61"]
 
 
 def test_at_most_ten_annotations_errors_first():
@@ -152,7 +156,9 @@ def test_markdown_is_a_table_of_the_worst_first():
     assert rows[0] == list(COLUMNS)
     assert [row[0] for row in rows[1:]] == ["ERROR", "MISSING", "REGRESSED", "REGRESSED", *list(VERDICTS)[3:]]
     assert page.findtext("h3") == "vbench check: failed"
-    assert len(page.findall(".//li")) == 7  # all but IMPROVED and PASS
+    about = ["".join(one.itertext()) for one in page.findall(".//li")]
+    assert len(about) == 7  # all but IMPROVED and PASS
+    assert sum(one.strip().endswith("and 18 more; gained: clip-60, clip-61") for one in about) == 4
 
 
 def test_a_comment_fits_into_githubs_limit():
@@ -162,7 +168,7 @@ def test_a_comment_fits_into_githubs_limit():
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_stay_text_in_markdown(name):
-    bad = judged("REGRESSED", name, reason=name, flipped=(name,))
+    bad = judged("REGRESSED", name, reason=name, lost_clips=(name,), gained_clips=(name,))
     page, rows = rows_of(markdown.render(report(bad, new=[name], baseline=name)))
     assert len(rows) == 2 and len(rows[1]) == len(COLUMNS)
     assert rows[1][1] == as_shown(name)
@@ -203,7 +209,8 @@ def test_junit_is_read_by_a_parser_and_adds_up():
     for key, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped"), ("tests", "testcase")):
         assert int(suite.get(key)) == int(root.get(key)) == len(suite.findall(f".//{tag}"))
     failure = suite.find("./testcase[@name='regressed|white-box']/failure")
-    assert "28 clips lost and 2 gained of 64" in failure.text and "clip-09 and 18 more" in failure.text
+    assert "28 clips lost and 2 gained of 64" in failure.text
+    assert failure.text.endswith("clip-09 and 18 more\ngained: clip-60, clip-61")
 
 
 def test_junit_skips_what_fails_nothing():
@@ -217,14 +224,15 @@ def test_junit_skips_what_fails_nothing():
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_names_stay_text(name):
-    bad = judged("REGRESSED", f"{name}|none|{name}", reason=name, flipped=(name,), acknowledged=None)
+    bad = judged("REGRESSED", f"{name}|none|{name}", reason=name, lost_clips=(name,), gained_clips=(name,))
     one = report(bad, models=[bad], new=[name])
     told, annotated, xml, _, _ = all_formats(one)
     assert all(letter.isprintable() or letter == "\n" for letter in told + annotated + xml)
     assert len(commands(annotated)) == 2
     case = ElementTree.fromstring(xml).find(".//testcase")
     assert case is not None and case.get("classname") == as_shown("|".join(f"{name}|none|{name}".split("|", 2)[:2]))
-    assert json.loads(as_json.render(one))["cells"][0]["flipped"] == [name]
+    (found,) = json.loads(as_json.render(one))["cells"]
+    assert found["lost_clips"] == found["gained_clips"] == [name]
 
 
 def test_json_has_everything_and_null_for_no_number():

@@ -59,14 +59,14 @@ def test_the_same_store_passes(tmp_path):
 
 def test_other_weights_are_what_is_checked(tmp_path):
     lost = share(120)
-    lost[3:23] = [0.0] * 20
+    lost[3:23], lost[130] = [0.0] * 20, 1.0
     report = check(tmp_path, grid(), grid(lost, weights_sha256="f" * 64))
     assert report.exit is Exit.REGRESSED
     worst = report.cells[0]
     assert (worst.verdict, worst.name) == ("REGRESSED", "tsm|none|pgd:eps=8/255|white-box")
-    assert (worst.lost, worst.gained, worst.drop) == (20, 0, pytest.approx(0.1))
-    assert worst.flipped == tuple(f"clip-{k:04d}" for k in range(3, 23))
-    assert worst.p == pytest.approx(2**-20) and worst.adjusted < 0.05
+    assert (worst.lost, worst.gained, worst.drop) == (20, 1, pytest.approx(0.095))
+    assert worst.lost_clips == tuple(f"clip-{k:04d}" for k in range(3, 23)) and worst.gained_clips == ("clip-0130",)
+    assert worst.p == pytest.approx(22 / 2**21) and worst.adjusted < 0.05
     assert worst.low < 0.1 < worst.high
     lines = (tmp_path / "baseline.json").read_text(encoding="utf-8").split("\n")
     assert worst.hash in lines[worst.line - 1]

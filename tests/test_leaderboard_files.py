@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import sys
 
 import pandas as pd
@@ -11,6 +12,7 @@ from robustvideo.benchmark.core.errors import InputError
 from robustvideo.leaderboard.files import OWN, differences, files, left_over, write
 from robustvideo.leaderboard.results import Results
 from robustvideo.leaderboard.rows import Board, Column, Picture, Row, Section, Value
+from robustvideo.leaderboard.tracks import Track
 from stores import PGD, made_cell, put_all
 
 PLACE = {"dataset": "shapes", "split": "test", "limit": None, "manifest_sha256": "m", "seed": 0, "threat_model": "frames kept"}
@@ -177,6 +179,26 @@ def test_the_verb_writes_checks_and_finds(two, vbench, tmp_path):
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*")}, "a check writes nothing"
 
 
+def test_the_page_offers_the_tracks_that_the_store_has_cells_of(vbench, tmp_path):
+    models = [f"{name}:preset=tiny,frames=none,size=none" for name in ("tsm", "i3d")]
+    fog, pgd = Track.read("shapes-corruptions").corruptions[4], Track.read("shapes-linf").attacks[0]
+    cells = [made_cell([1] * 4, models[0], corruption=fog, severity=level) for level in range(1, 6)]
+    cells += [made_cell([1] * 4, models[1], corruption="gaussian-noise", severity=level) for level in range(1, 6)]
+    store = put_all(tmp_path, [*(made_cell([1] * 4, model) for model in models), *cells, made_cell([0] * 4, models[0], pgd)])
+
+    def offered(*more):
+        assert vbench(store, "-q", *more)[0] == 0
+        found = re.findall(r'<option value="[0-9]*">(.*)</option>', (store / "leaderboard.html").read_text())
+        return [one for one in found if one != "all"]
+
+    assert offered() == ["all cells", "shapes-corruptions", "shapes-linf"]
+    plain = put_all(tmp_path / "plain", [made_cell([1] * 4, models[0]), made_cell([0] * 4, models[0], PGD.replace("8/", "2/"))])
+    assert vbench(plain, "-q")[0] == 0 and 'id="track"' not in (plain / "leaderboard.html").read_text(), "clean alone is no track"
+    assert offered("--track", "shapes-linf") == [], "its page is the track's"
+    assert vbench(store, "--track", "shapes-corruptions", "--baseline", models[1])[0] == 2
+    assert offered("--baseline", models[1]) == ["all cells", "shapes-linf"], "what the command refuses is not offered"
+
+
 def test_by_default_it_goes_into_the_first_store(two, vbench):
     assert vbench(two[1], two[0], "--quiet")[2] == ""
     assert {path.name for path in two[1].glob("leaderboard*")} == set(ALWAYS) and not list(two[0].glob("leaderboard*"))
@@ -198,3 +220,10 @@ def test_bad_input_is_one_line(words, message, two, vbench, tmp_path):
     code, said, err = vbench(*(word.format(store=two[0]) for word in words), "--out", tmp_path / "board")
     assert code == 2 and said == "" and message in err and len(err.splitlines()) == 1
     assert not (tmp_path / "board").exists(), "nothing is half-written"
+
+
+def test_stores_that_contradict_each_other_are_refused_in_one_line(two, vbench, tmp_path):
+    again = put_all(tmp_path / "again", [made_cell([0] * 6 + [1] * 2, "tsm")])
+    code, said, err = vbench(*two, again, "--out", tmp_path / "board")
+    assert (code, said) == (2, "") and len(err.splitlines()) == 1 and not (tmp_path / "board").exists()
+    assert f"other per-clip results in {two[0]} than in {again}" in err

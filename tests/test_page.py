@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 from browser import Opened, chromium
+from robustvideo.leaderboard.board import build, by_track
 from robustvideo.leaderboard.page import explained, page
+from robustvideo.leaderboard.results import Results
 from robustvideo.leaderboard.rows import Board, Column, Picture, Row, Section, Value
+from robustvideo.leaderboard.tracks import Track
+from stores import made_cell
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -76,9 +80,9 @@ def opened(browser, tmp_path):
     """Opens a board; whatever it does, nothing may go wrong in the console, and nothing be fetched."""
     tabs = []
 
-    def start(shown: Board | None = None, pictures=(), **options) -> Opened:
+    def start(shown: Board | None = None, pictures=(), tracks=(), **options) -> Opened:
         file = tmp_path / "index.html"
-        file.write_text(page(shown or board(), pictures), encoding="utf-8")
+        file.write_text(page(shown or board(), pictures, tracks), encoding="utf-8")
         tabs.append(Opened(browser, file, **options))
         return tabs[-1]
 
@@ -179,6 +183,67 @@ def test_controls_leave_out_rows_columns_sections_and_intervals(opened):
     assert [tab.locator(f"#s{one}").is_visible() for one in (1, 2)] == [False, True]
 
 
+ATTACKS = [one for name in ("shapes-linf", "kinetics400-linf") for one in Track.read(name).attacks]
+
+
+def measured() -> Results:
+    """Cells of two tracks, on one set of clips that both have and on one of its own, and an attack that is in neither."""
+    cells, models = [], [f"{name}:preset=tiny,frames=none,size=none" for name in ("tsm", "i3d")]
+    for number, model in enumerate(models):
+        cells.append(made_cell([1.0] * (19 - number) + [0.0] * (1 + number), model))
+        for place, attack in enumerate([*ATTACKS[:3], ATTACKS[0].replace("4/255", "1/255")][: 4 - number]):
+            cells.append(made_cell([1.0] * (12 - number - 4 * place) + [0.0] * (8 + number + 4 * place), model, attack=attack))
+        cells += [made_cell([1.0] * 9 + [0.0] * 11, model, corruption=CORRUPTION, severity=level) for level in range(1, 6)]
+    return Results(
+        [*cells, made_cell([1.0] * 8, models[0], limit=8), made_cell([0.0] * 8, models[0], limit=8, attack=ATTACKS[0])]
+    )
+
+
+CORRUPTION = Track.read("shapes-corruptions").corruptions[0]
+READ = """() => ["header", "main .board"].flatMap(what => [...document.querySelectorAll(what)])
+    .filter(one => one.checkVisibility()).map(one => one.innerText)"""
+
+
+def test_under_a_track_the_page_shows_what_the_board_of_the_track_shows(opened):
+    results = measured()
+    tracks = by_track(results)
+    assert [one.track for one in tracks] == ["shapes-corruptions", "shapes-linf"]
+    tab = opened(build(results), [Picture("p", "A plot", "Falls.", b"", PICTURE)], tracks).tab
+    whole, seen = tab.evaluate(READ), []
+    for name in ("shapes-linf", "shapes-corruptions"):
+        tab.get_by_label("Track").select_option(name)
+        seen.append(tab.evaluate(READ))
+        assert seen[-1] == opened(build(results, Track.read(name))).tab.evaluate(READ) and f"Track {name}" in seen[-1][0]
+        assert not tab.locator("img").is_visible() and tab.get_by_text(f"--track {name}").is_visible()
+        assert tab.locator("#count").inner_text() == "2 rows"
+        assert tab.locator("#section option").count() == 2 and "all clips" in tab.locator("#section option").last.inner_text()
+    assert len({str(one) for one in (whole, *seen)}) == 3, "neither is the other, nor all cells"
+    tab.get_by_label("Track").select_option("all cells")
+    assert tab.evaluate(READ) == whole and len(whole) == 3 and tab.locator("img").is_visible()
+    assert tab.locator("#section option").count() == 3 and tab.locator("#count").inner_text() == "3 rows"
+
+
+def test_the_keyboard_alone_chooses_a_track_and_its_clips(opened):
+    few = board(2).sections[1]
+    tab = opened(board(), (), [Board("T", "About.", (few,), (), "t"), Board("U", "About.", (few, few), (), "u")]).tab
+    tab.keyboard.press("Tab")
+    assert tab.evaluate("document.activeElement.id") == "track"
+    assert tab.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    tab.locator("#section").select_option("s2")
+    tab.locator("#track").focus()
+    for key, places in (("ArrowDown", [3]), ("ArrowDown", [4, 5]), ("Home", [1, 2]), ("End", [4, 5])):
+        tab.keyboard.press(key)
+        assert [one for one in range(1, 6) if tab.locator(f"#s{one}").is_visible()] == places
+        assert tab.locator("#section").input_value() == ""
+    tab.locator("#section").select_option("s5")
+    assert [tab.locator(f"#s{one}").is_visible() for one in (1, 2, 3, 4, 5)] == [False] * 4 + [True]
+    with tab.expect_download() as saved:
+        tab.get_by_role("button", name="Download CSV").click()
+    assert len(Path(saved.value.path()).read_text().splitlines()) == 1 + len(few.rows)
+    tab.emulate_media(media="print")
+    assert tab.locator("h1:visible").all_inner_texts() == ["U"], "on paper it is the same board"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1600])
 def test_either_mode_is_readable_and_the_page_never_scrolls_sideways(opened, width, scheme):
@@ -261,10 +326,13 @@ def test_hostile_names_are_text(opened):
         sections.append(Section(name, (*COLUMNS, Column(f"{name} ({name})", name, "attack", name)), rows, {}))
     several = "".join(HOSTILE)
     shown = Board(several, several, tuple(sections), HOSTILE, several)
-    tab = opened(shown, [Picture(name, name, name, b"", PICTURE) for name in HOSTILE]).tab
+    tracks = [Board(name, name, (), (), name) for name in HOSTILE]
+    tab = opened(shown, [Picture(name, name, name, b"", PICTURE) for name in HOSTILE], tracks).tab
     read = "(all, name) => all.map(one => name ? one.getAttribute(name) : one.textContent)"
-    for what in ("title", "h1", ".about", ".track bdi"):
-        assert tab.eval_on_selector_all(what, read) == [several]
+    for what in ("h1", ".about", "header .track bdi"):
+        assert tab.eval_on_selector_all(what, read) == [several, *HOSTILE]
+    assert tab.title() == " ".join(several.split())
+    assert tab.eval_on_selector_all("#track option", read) == [several, *HOSTILE]
     for number, name in enumerate(HOSTILE, start=1):
         for what, count in TEXTS.items():
             texts = tab.eval_on_selector_all(f"#s{number} {what}" if what != ".flag" else f"#s{number} td .flag", read)
@@ -313,11 +381,12 @@ def test_the_page_forbids_what_it_does_not_need(opened):
 
 
 def test_without_javascript_it_is_a_sorted_table(opened):
-    view = opened(java_script_enabled=False)
+    view = opened(tracks=[board()], java_script_enabled=False)
     assert not view.tab.locator(".controls").is_visible()
     assert view.tab.locator("#s1 tbody tr").count() == 23
     assert view.tab.locator("#s1 td.worst .v").all_inner_texts()[:3] == ["60.0", "59.8", "59.5"]
     assert view.tab.locator("#s1 .heads button:enabled").count() == 0
+    assert view.tab.locator("h1:visible").count() == 1, "of its tracks it shows none"
 
 
 class Tags(HTMLParser):
@@ -342,11 +411,11 @@ class Tags(HTMLParser):
 def test_the_markup_is_sound_and_the_browser_reads_the_same_elements(opened):
     section = Section(HOSTILE[0], COLUMNS, tuple(row(7, name, why=name) for name in HOSTILE), {})
     shown = Board(HOSTILE[1], HOSTILE[2], (section, *board().sections), HOSTILE)
-    text = page(shown, [])
+    text = page(shown, [], [board()])
     tags = Tags()
     tags.feed(text)
     assert (tags.bad, tags.open) == ([], [])
-    inert = opened(shown, java_script_enabled=False).tab
+    inert = opened(shown, (), [board()], java_script_enabled=False).tab
     assert inert.locator("*").count() == tags.seen
-    assert page(shown, []) == text
+    assert page(shown, [], [board()]) == text
     assert html.escape(HOSTILE[0]) in text

@@ -98,7 +98,9 @@ def diff(
 ) -> None:
     """Put two stores side by side: what each cell's accuracy is in both, with the paired interval of the difference.
 
-    Nothing is decided; that is what vbench check is for.
+    Nothing is decided; that is what vbench check is for. Cells of other clips, versions or protocol are named, not compared.
+
+    Exit codes: 0 at least one cell was compared; 2 bad input; 3 none could be
 
     Example: vbench diff vbench-store-before vbench-store
     """
@@ -107,10 +109,13 @@ def diff(
     found = differ.compare(a, b)
     if json:
         print(differ.as_json(found), end="")
-        return
-    from .card_view import wide_console
+    else:
+        from .card_view import wide_console
 
-    wide_console().print(differ.view(found), crop=False)
+        wide_console().print(differ.view(found), crop=False)
+    if not found.changes:
+        print("vbench: nothing was compared: no cell is in both, on the same clips and under the same protocol", file=sys.stderr)
+        raise typer.Exit(3)
 
 
 def _formats(given: list[str]) -> tuple[list[str], dict[Path, str]]:

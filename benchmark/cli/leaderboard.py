@@ -23,10 +23,13 @@ def leaderboard(
 ) -> None:
     """Make a leaderboard of stores, sorted by the per-clip worst case, in every format, and print the markdown.
 
-    Written are leaderboard.md, .csv, .tex and .html (one page, no network needed), leaderboard_long.csv (one row per number) and
-    pictures/. Where the stores have such cells, also: success against queries (queries.csv), accuracy by the one attacked frame
-    (frames.csv), transfer between models (transfer.csv) and corruption metrics (corruption_models.csv and more). The
-    same stores make the same files. In CSV, a text that a spreadsheet would compute has an apostrophe before it.
+    Written are leaderboard.md, .csv, .tex and .html (one page, no network needed, with a choice of the package's tracks),
+    leaderboard_long.csv (one row per number) and pictures/. Where the stores have such cells, also: success against queries
+    (queries.csv), accuracy by the one attacked frame (frames.csv), transfer between models (transfer.csv) and corruption metrics
+    (corruption_models.csv and more). The same stores make the same files. In CSV, a text that a spreadsheet would compute has an
+    apostrophe before it.
+
+    Of a cell that several stores hold the per-clip results must be the same; a successful one replaces a failed one.
 
     Rows carry what vbench audit finds of their cells, but for its warnings. A defence that declares no gradient is listed only
     with a black-box attack beside it; otherwise a line says what to run.
@@ -63,7 +66,7 @@ def _made(
     stores: list[Path], track: str | None, baseline: str | None, quiet: bool
 ) -> tuple[dict[str, str | bytes], tuple[str, ...]]:
     """The files, and a line for each row that is not listed."""
-    from ...leaderboard.board import build
+    from ...leaderboard.board import build, by_track
     from ...leaderboard.files import files
     from ...leaderboard.pictures import pictures
     from ...leaderboard.results import Results
@@ -79,7 +82,8 @@ def _made(
         shown = asked.of(results) if asked else results
         drawn = pictures(shown, board)
         at(3, 4)
-        return files(board, shown, drawn, baseline), board.refused
+        tracks = [] if asked else by_track(results, baseline)
+        return files(board, shown, drawn, baseline, tracks), board.refused
 
 
 def _compare(found: list[str], folder: Path, count: int) -> None:

@@ -2,9 +2,10 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Group
@@ -20,6 +21,7 @@ from .text import unbroken
 from .words import percent, plain
 
 NAN = float("nan")
+Nickname = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Diff:
         a: Name of A, as it was given.
         b: Name of B.
         changes: Cells that can be compared, the largest difference first.
-        apart: Cells of both that cannot, and why.
+        apart: Cells of both that cannot, and why: other clips, another version, a failure.
         only_a: Names of cells that B lacks.
         only_b: Names of cells that A lacks.
     """
@@ -90,16 +92,19 @@ def compare(a: Path, b: Path) -> Diff:
     """
     left, right = _side(a), _side(b)
     changes, apart = [], []
-    for key in left.keys() & right.keys():
-        pair = _pair(left[key], right[key])
+    matched = [(key, key) for key in left.keys() & right.keys()] + _elsewhere(
+        left.keys() - right.keys(), right.keys() - left.keys()
+    )
+    for one, other in matched:
+        pair = _pair(left.pop(one), right.pop(other))
         (changes if isinstance(pair, Change) else apart).append(pair)
     return Diff(
         str(a),
         str(b),
         tuple(sorted(changes, key=lambda one: (-abs(one.difference), -one.lost - one.gained, one.name))),
         tuple(sorted(apart)),
-        tuple(sorted(left[key][-1].name for key in left.keys() - right.keys())),
-        tuple(sorted(right[key][-1].name for key in right.keys() - left.keys())),
+        tuple(sorted(cells[-1].name for cells in left.values())),
+        tuple(sorted(cells[-1].name for cells in right.values())),
     )
 
 
@@ -115,11 +120,11 @@ def view(diff: Diff) -> Group:
         took = f"{_seconds(one.seconds_a)} -> {_seconds(one.seconds_b)}"
         style = "red" if one.high < 0 else "green" if one.low > 0 else ""
         table.add_row(Text(plain(one.name)), *(Text(text) for text in (*numbers, took)), style=style)
-    lines = [] if diff.changes else ["no cell is in both and can be compared"]
-    lines += [f"not comparable: {plain(name)}: {plain(why)}" for name, why in diff.apart]
+    lines = [f"not comparable: {plain(name)}: {plain(why)}" for name, why in diff.apart]
     lines += [f"only in A: {plain(name)}" for name in diff.only_a] + [f"only in B: {plain(name)}" for name in diff.only_b]
     moved = sum(one.lost + one.gained > 0 for one in diff.changes)
-    lines.append(f"{moved} of {len(diff.changes)} cells differ; B - A in points, paired by clip")
+    if diff.changes:
+        lines.append(f"{moved} of {len(diff.changes)} cells differ; B - A in points, paired by clip")
     return Group(*[table] * bool(diff.changes), *(unbroken(one) for one in lines))
 
 
@@ -131,9 +136,17 @@ def as_json(diff: Diff) -> str:
     return json.dumps({"schema": 1} | whole, indent=1, allow_nan=False) + "\n"
 
 
-def _side(path: Path) -> dict[object, list[_Cell]]:
+def _elsewhere(left: Iterable[Nickname], right: Iterable[Nickname]) -> list[tuple[Nickname, Nickname]]:
+    """Of cells that are in one each, those of one name: the same work on other clips, or with another seed."""
+    there: dict[str, list[Nickname]] = {}
+    for key in sorted(right, key=str, reverse=True):
+        there.setdefault(key[-1], []).append(key)
+    return [(key, there[key[-1]].pop()) for key in sorted(left, key=str) if there.get(key[-1])]
+
+
+def _side(path: Path) -> dict[Nickname, list[_Cell]]:
     """The cells by what makes them the same for people; the newest last."""
-    found: dict[object, list[_Cell]] = {}
+    found: dict[Nickname, list[_Cell]] = {}
     if path.is_file():
         for cell in baselines.read(path).cells:
             found.setdefault(nickname(cell.spec), []).append(_Cell(cell, cell.name, "", NAN))

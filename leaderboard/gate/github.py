@@ -5,7 +5,7 @@ from pathlib import Path
 from ...benchmark.core.errors import InputError
 from . import markdown
 from .judged import Exit, Judged, Report
-from .words import counts, every, lost, plain, told, verdict_line
+from .words import counts, every, flips, plain, told, verdict_line
 
 MOST = 10
 """Annotations that GitHub shows of one step and level."""
@@ -51,8 +51,7 @@ def _level(cell: Judged) -> str:
 
 
 def _command(level: str, cell: Judged, baseline: str) -> str:
-    clips = lost(cell)
-    message = told(cell) + (f"\nlost: {clips}" if clips else "")
+    message = "\n".join([told(cell), *(f"{way}: {named}" for way, named in flips(cell))])
     place = {"file": baseline, "line": str(cell.line), "title": f"{cell.verdict} {plain(cell.name)}"}
     properties = ",".join(f"{name}={_property(value)}" for name, value in place.items())
     return f"::{level} {properties}::{_data(message)}"

@@ -236,7 +236,8 @@ def _judged(pairs: Sequence[Pair], block: Block, family: int, drops: Maxima, gai
             p=float(p[number]),
             adjusted=float(adjusted[number]),
             detectable=detectable,
-            flipped=tuple(pair.ids[k] for k in np.flatnonzero(moved[number] > 0)),
+            lost_clips=tuple(pair.ids[k] for k in np.flatnonzero(moved[number] > 0)),
+            gained_clips=tuple(pair.ids[k] for k in np.flatnonzero(moved[number] < 0)),
             low=float(low[number]),
             high=float(high[number]),
         )

@@ -67,7 +67,8 @@ class Judged:
         adjusted: p adjusted for the whole grid by max-T sign flips of source videos: what decides.
         allowed: Largest drop that the tier allows, in [0, 1].
         detectable: Smallest drop that could have become significant with these clips, in [0, 1]; NaN where nothing was compared.
-        flipped: Ids of the lost clips.
+        lost_clips: Ids of the lost clips.
+        gained_clips: Ids of the gained ones.
         reason: Why, in words, for verdicts that are no comparison.
         acknowledged: Who accepted it, where somebody did; then it does not fail the check.
         line: Line of the baseline file that it stands in.
@@ -94,7 +95,8 @@ class Judged:
     adjusted: float = float("nan")
     allowed: float = 0.0
     detectable: float = float("nan")
-    flipped: tuple[str, ...] = ()
+    lost_clips: tuple[str, ...] = ()
+    gained_clips: tuple[str, ...] = ()
     reason: str = ""
     acknowledged: Acknowledgement | None = None
     line: int = 1

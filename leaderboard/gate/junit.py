@@ -4,7 +4,7 @@ from itertools import groupby
 from xml.etree import ElementTree
 
 from .judged import Judged, Report
-from .words import counts, lost, plain, told
+from .words import counts, flips, plain, told
 
 OUTCOMES = {"REGRESSED": "failure", "ERROR": "error", "MISSING": "error", "INCOMPARABLE": "error", "INCONCLUSIVE": "skipped"}
 """What JUnit calls them; SUSPECT, IMPROVED and PASS are passed tests."""
@@ -39,8 +39,7 @@ def _case(suite: ElementTree.Element, name: str, cell: Judged) -> str:
     outcome = OUTCOMES.get(cell.verdict, "")
     if outcome and not counts(cell):
         outcome = "skipped"
-    clips = lost(cell)
-    text = f"{cell.verdict}: {told(cell)}" + (f"\nlost: {clips}" if clips else "")
+    text = "\n".join([f"{cell.verdict}: {told(cell)}", *(f"{way}: {named}" for way, named in flips(cell))])
     if outcome == "skipped":
         ElementTree.SubElement(case, outcome, message=text)
     elif outcome:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ..markdown import line
 from .judged import Exit, Judged, Report
-from .words import COLUMNS, ENDS, every, lost, not_judged, plain, row, told, verdict_line
+from .words import COLUMNS, ENDS, every, flips, not_judged, plain, row, told, verdict_line
 
 ROWS = 200
 """Rows that are shown; the rest are counted."""
@@ -42,8 +42,8 @@ def _row(cell: Judged) -> str:
 
 
 def _about(cell: Judged) -> str:
-    clips = lost(cell)
-    return f"- **{cell.verdict}** {_code(cell.name)}: {safe(told(cell))}" + (f"; lost: {_code(clips)}" if clips else "") + "\n"
+    clips = "".join(f"; {way}: {_code(named)}" for way, named in flips(cell))
+    return f"- **{cell.verdict}** {_code(cell.name)}: {safe(told(cell))}{clips}\n"
 
 
 def _code(text: str) -> str:

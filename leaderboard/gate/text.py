@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .judged import Exit, Judged, Report
-from .words import COLUMNS, counts, lost, not_judged, plain, row, told, verdict_line
+from .words import COLUMNS, counts, flips, not_judged, plain, row, told, verdict_line
 
 WIDTH = 150
 """Characters of a line that no terminal limits."""
@@ -53,8 +53,8 @@ def _table(title: str, cells: Sequence[Judged]) -> Table:
 
 
 def _about(cell: Judged) -> Text:
-    clips = lost(cell)
-    return unbroken(f"{cell.verdict} {plain(cell.name)}: {told(cell)}" + (f"; lost: {clips}" if clips else ""))
+    clips = "".join(f"; {way}: {named}" for way, named in flips(cell))
+    return unbroken(f"{cell.verdict} {plain(cell.name)}: {told(cell)}{clips}")
 
 
 def unbroken(text: str, style: str = "") -> Text:

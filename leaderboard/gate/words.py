@@ -73,11 +73,14 @@ def told(cell: Judged) -> str:
     return "; ".join(parts) or VERDICTS[cell.verdict]
 
 
-def lost(cell: Judged) -> str:
-    """The first lost clips, and how many more there are; empty where none was lost."""
-    named = ", ".join(plain(one) for one in cell.flipped[:NAMED])
-    more = len(cell.flipped) - NAMED
-    return named + (f" and {more} more" if more > 0 else "")
+def flips(cell: Judged) -> list[tuple[str, str]]:
+    """`lost` and `gained`, each with the first of its clips and how many more there are; without those of no clips."""
+    return [(way, _first(ids)) for way, ids in (("lost", cell.lost_clips), ("gained", cell.gained_clips)) if ids]
+
+
+def _first(ids: Sequence[str]) -> str:
+    more = len(ids) - NAMED
+    return ", ".join(plain(one) for one in ids[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def verdict_line(report: Report, end: Exit | None = None) -> str:

@@ -2,6 +2,7 @@
 const all = (what, inside = document) => [...inside.querySelectorAll(what)];
 const one = (id) => document.getElementById(id);
 const tables = all(".board table");
+const clips = all("#section option");
 const print = matchMedia("print");
 
 /** A cell's sort key; null where nothing was measured. */
@@ -28,6 +29,14 @@ function sort(head) {
   head.setAttribute("aria-sort", down ? "descending" : "ascending");
 }
 
+/** Shows one board of the page, whole, with the clips that it has. */
+function choose() {
+  const view = one("track").value;
+  for (const part of all(".view")) part.hidden = part.dataset.view !== view;
+  one("section")?.replaceChildren(...clips.filter((option) => (option.dataset.view ?? view) === view));
+  if (clips.length) one("section").value = "";
+}
+
 /** Shows the rows, sections and columns that the controls ask for; on paper, every column. */
 function show() {
   const wanted = one("filter").value.toLowerCase();
@@ -41,7 +50,7 @@ function show() {
     place.hidden = Boolean(section) && place.id !== section;
     for (const row of table.tBodies[0].rows) {
       row.hidden = !row.dataset.names.toLowerCase().includes(wanted);
-      if (!place.hidden) [rows, found] = [rows + 1, found + !row.hidden];
+      if (!place.closest("[hidden]")) [rows, found] = [rows + 1, found + !row.hidden];
     }
     narrow(table, threat);
   }
@@ -72,7 +81,7 @@ function field(text) {
 /** What is shown, as a CSV file; `-` becomes an empty field. */
 function download() {
   const lines = [];
-  for (const table of tables.filter((table) => !table.closest("section").hidden)) {
+  for (const table of tables.filter((table) => !table.closest("[hidden]"))) {
     const title = all("h2", table.closest("section"))[0].textContent;
     for (const row of [table.tHead.rows[1], ...table.tBodies[0].rows].filter((row) => !row.hidden)) {
       const cells = [...row.cells].filter((cell) => !cell.classList.contains("off"));
@@ -108,6 +117,7 @@ const controls = document.querySelector(".controls");
 controls.hidden = false;
 controls.addEventListener("submit", (event) => event.preventDefault());
 controls.addEventListener("input", show);
+one("track")?.addEventListener("input", choose);
 one("csv").addEventListener("click", download);
 one("theme").addEventListener("click", theme);
 print.addEventListener("change", show);
