@@ -57,7 +57,7 @@ class Results:
                 for cell in Store(folder).cells():
                     count += 1
                     other = found.get(cell["cell"])
-                    if other and other["status"] == cell["status"] == "ok" and other["clips"] != cell["clips"]:
+                    if other and other["status"] == cell["status"] == "ok" and _judged(other) != _judged(cell):
                         raise InputError("store", _differs(cell, held[cell["cell"]], folder), "delete the one that is wrong")
                     if other is None or _rank(cell) > _rank(other):
                         found[cell["cell"]], held[cell["cell"]] = cell, folder
@@ -101,10 +101,15 @@ def _rank(cell: Mapping[str, Any]) -> tuple[bool, str]:
     return cell["status"] == "ok", cell["provenance"]["started"]
 
 
+def _judged(cell: Mapping[str, Any]) -> list[Any]:
+    """Which clips are right; margins may be rounded otherwise on another machine."""
+    return [cell["clips"].get(name) for name in ("id", "correct")]
+
+
 def _differs(cell: Mapping[str, Any], one: Path, other: Path) -> str:
     spec = cell["spec"]
     work = spec["attack"] if spec["kind"] == "attack" else spec.get("corruption", "clean")
-    return f"cell {cell['cell']} ({spec['model']}, {spec['defense']}, {work}) has other per-clip results in {one} than in {other}"
+    return f"cell {cell['cell']} ({spec['model']}, {spec['defense']}, {work}) is right about other clips in {one} than in {other}"
 
 
 def _share(clips: dict[str, Any], lists: dict[tuple[Any, ...], list[Any]]) -> None:

@@ -226,4 +226,4 @@ def test_stores_that_contradict_each_other_are_refused_in_one_line(two, vbench, 
     again = put_all(tmp_path / "again", [made_cell([0] * 6 + [1] * 2, "tsm")])
     code, said, err = vbench(*two, again, "--out", tmp_path / "board")
     assert (code, said) == (2, "") and len(err.splitlines()) == 1 and not (tmp_path / "board").exists()
-    assert f"other per-clip results in {two[0]} than in {again}" in err
+    assert f"is right about other clips in {two[0]} than in {again}" in err
