@@ -9,7 +9,7 @@ import torch
 from robustvideo.benchmark.cli.main import main
 from robustvideo.benchmark.core import source
 from robustvideo.benchmark.core.errors import InputError
-from robustvideo.benchmark.evaluation import bench, identity
+from robustvideo.benchmark.evaluation import bench, identity, run
 from robustvideo.benchmark.evaluation.bench import Bench
 from robustvideo.benchmark.evaluation.engine.plan import Plan, grid_of, in_queue, plan
 from robustvideo.benchmark.evaluation.engine.summary import Summary, duration
@@ -263,3 +263,48 @@ def test_passes_of_another_precision_are_another_plan(ask):
     plain = planned(ask())
     half = plan(ask(precision="bf16"), Bench(torch.device("cpu"), precision="bf16"), Store(Path("s")))
     assert plain.id != half.id and plain.cells[0].hash != half.cells[0].hash
+
+
+OPAQUE = '''
+from dataclasses import dataclass
+from robustvideo.benchmark.core.defense import Plain
+
+
+@dataclass(frozen=True)
+class Opaque(Plain):
+    """Lets no gradient pass. Source: none."""
+
+    gradient = "none"
+
+    def protect(self, model):
+        return lambda clips, rng: model((clips * 255).round().detach() / 255, rng)
+'''
+
+
+def test_what_no_attacker_can_do_is_planned_as_impossible_and_becomes_a_row_at_once(vbench, model, tmp_path, monkeypatch):
+    """An adaptive attack by gradient on a defence that lets none pass, a transfer between clips of two sizes."""
+    (tmp_path / "opaque.py").write_text(OPAQUE)
+    other = tmp_path / "small.py"
+    other.write_text(MODEL.replace("size=16, short_side=16", "size=8, short_side=8"))
+    asked = ["--attack", "pgd:steps=1,noise:queries=1", "--defense", f"{tmp_path}/opaque.py:Opaque"]
+    asked += ["--threat", "oblivious", "--threat", f"transfer:{other}:build"]
+    code, out, _ = vbench("plan", *asked, "--json")
+    rows = json.loads(out)
+    impossible = {row["name"]: row for row in rows if row["state"] == "impossible"}
+    reasons = [row["why"] for row in impossible.values()]
+    assert (
+        code == 1 and len(rows) == 12 and all(row["hash"] and row["work"] == 0 == row["seconds"] for row in impossible.values())
+    )
+    assert sum("lets no gradient pass; use a transfer or black-box attack" in why for why in reasons) == 1, "noise needs none"
+    assert sum("the source takes 4 frames of 8 px, the model 4 of 16" in why for why in reasons) == len(reasons) - 1 == 4
+    table = " ".join(vbench("plan", *asked)[1].split())
+    assert "7 to run, 5 impossible, 2 of them on clips that another one makes" in table
+
+    measured, measure = [], run._measure
+    monkeypatch.setattr(run, "_measure", lambda cell, *more: measured.append(cell) or measure(cell, *more))
+    assert vbench("run", *asked, "-q")[0] == 1
+    assert len(measured) == 7, "no clip is decoded for the others"
+    stored = {cell["cell"]: cell for cell in Store(tmp_path / "store").cells()}
+    assert len(stored) == 12
+    failed = {name: cell["error"] for name, cell in stored.items() if cell["status"] == "error"}
+    assert failed == {row["hash"]: row["why"] for row in impossible.values()}

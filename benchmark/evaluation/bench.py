@@ -20,7 +20,7 @@ from ..models.armed import arm
 from ..models.armoury import Owner
 from ..models.build import build_model
 from .cell import Cell
-from .components import check_attack, check_corruption, check_links
+from .components import check_attack, check_corruption, check_links, check_threat
 from .crafted import Crafted
 from .eight_bit import survives
 from .footage import KEPT_BYTES, Footage, Scene
@@ -119,22 +119,12 @@ class Bench:
             InputError: The threat needs a gradient that the defence does not give, or a source model of another input.
         """
         assert cell.threat is not None
+        check_threat(cell, self)
         if cell.threat.name == "adaptive":
-            pipeline = self.pipeline(cell)
-            if not pipeline.gradient and not self.attack(cell).black_box:
-                raise InputError(f"defense {cell.defense_text}", "lets no gradient pass", "use a transfer or black-box attack")
-            return pipeline
+            return self.pipeline(cell)
         if cell.threat.name == "grey-box":
             return self._precise(Pipeline.build(inside(self.links(cell)) or self.model(cell), []))
-        source, model = self.source(cell) or self.model(cell), self.model(cell)
-        if (source.input.frames, source.input.size) != (model.input.frames, model.input.size):
-            raise InputError(
-                f"threat {cell.threat}",
-                f"the source takes {source.input.frames} frames of {source.input.size} px, "
-                f"the model {model.input.frames} of {model.input.size}",
-                "use a source model of the same input",
-            )
-        return self._precise(Pipeline.build(source, []))
+        return self._precise(Pipeline.build(self.source(cell) or self.model(cell), []))
 
     def scene(self, cell: Cell, moment: int = 0) -> Scene:
         """The clips of a cell as its model sees them, `moment` frames later."""

@@ -16,6 +16,7 @@ from ..core.interfaces import Batch
 from .bench import Bench
 from .cell import Cell
 from .checks import Sample, attack_evidence
+from .components import check_threat
 from .corruptions import described
 from .cost import estimate
 from .crafted import Crafted
@@ -124,6 +125,7 @@ def run_cell(cell: Cell, bench: Bench, keep: Path | None = None) -> dict[str, An
             result["corruption"] = described(cell.corruption, bench.corruption(cell))
         if cell.defense:
             result["declared"] = _declared(bench.pipeline(cell))
+        check_threat(cell, bench)  # before clips are decoded or a perturbation is fitted
         result |= _measure(cell, bench, partial)
     except Exception as error:  # a failing cell is a row, and the run goes on
         known = isinstance(error, InputError)

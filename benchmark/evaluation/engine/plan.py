@@ -14,6 +14,7 @@ from ...core.specs import split_list
 from ...data.selection import default_split
 from ..bench import Bench
 from ..cell import Cell
+from ..components import check_threat
 from ..cost import estimate
 from ..grid import Grid, resolve_chain, resolve_threats
 from ..request import Request
@@ -31,7 +32,7 @@ class Planned:
     Attributes:
         index: Its place in `Grid.cells()`.
         name: For people.
-        hash: Its name in the store; empty where it is impossible.
+        hash: Its name in the store; empty where it cannot even be named, as a part of it cannot be built.
         bundle: Cells of one bundle look at the same adversarial or corrupted clips, so one worker does them in turn.
         work: Estimated forward passes of one clip; 0 where nothing is to be computed.
         state: `open`, `stored`, or `impossible`.
@@ -45,6 +46,11 @@ class Planned:
     work: int
     state: State
     why: str = ""
+
+    @property
+    def to_run(self) -> bool:
+        """Whether a worker takes it: what no attacker can do becomes a row that says so, without being tried."""
+        return self.state == "open" or self.state == "impossible" and bool(self.hash)
 
 
 @dataclass(frozen=True)
@@ -67,10 +73,10 @@ class Plan:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def bundles(self) -> list[list[Planned]]:
-        """The open cells by bundle: that with most work first, its cells in the order of the grid."""
+        """The cells to run by bundle: that with most work first, its cells in the order of the grid."""
         found: dict[int, list[Planned]] = {}
         for one in self.cells:
-            if one.state == "open":
+            if one.to_run:
                 found.setdefault(one.bundle, []).append(one)
         return sorted(found.values(), key=lambda cells: -sum(one.work for one in cells))
 
@@ -157,7 +163,7 @@ def plan(request: Request, bench: Bench, store: Store, strict: bool = False) -> 
         request: What is asked for.
         bench: The live objects.
         store: Where cells may be stored already.
-        strict: Whether an impossible cell is an error; otherwise the plan says why it is.
+        strict: Whether a part that cannot be built is an error; otherwise the plan says why its cells are impossible.
 
     Raises:
         InputError: Bad input that concerns the whole run.
@@ -178,11 +184,15 @@ def _look(index: int, cell: Cell, bench: Bench, store: Store, reuse: str, groups
         state = store.state(name) if reuse != "never" else None
         if state == "ok" or (state and reuse != "missing"):
             return Planned(index, str(cell), name, bundle, 0, "stored")
-        return Planned(index, str(cell), name, bundle, estimate(cell, bench), "open")
     except InputError as error:
         if strict:
             raise
         return Planned(index, str(cell), "", bundle, 0, "impossible", str(error))
+    try:
+        check_threat(cell, bench)
+    except InputError as error:  # shares no clips, for it makes and sees none
+        return Planned(index, str(cell), name, groups.setdefault(f"impossible {index}", len(groups)), 0, "impossible", str(error))
+    return Planned(index, str(cell), name, bundle, estimate(cell, bench), "open")
 
 
 def _shared(cell: Cell) -> str:
