@@ -83,8 +83,9 @@ def test_what_does_not_fit_is_ignored(attacked, whole, tmp_path):
     keep = tmp_path / "keep.json"
     state = interrupted(attacked, keep)
     assert numbers(run.run_cell(attacked, bench_for(size=4), keep))["clips"] == whole["clips"], "another batch size"
-    lesser = {name: value for name, value in state.items() if name != "evidence"}
-    for text in ("", keep.read_text()[:-20], "[1]", "3", json.dumps(lesser), "\x00"):
+    older = {name: value for name, value in state.items() if name != "schema"} | {"sample": {}, "evidence": {}}
+    others = [json.dumps(one) for one in (older, older | {"schema": state["schema"] + 1})]
+    for text in ("", keep.read_text()[:-20], "[1]", "3", "\x00", *others):
         keep.write_text(text)
         assert numbers(run.run_cell(attacked, bench_for(), keep)) == whole
 
