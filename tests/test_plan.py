@@ -148,7 +148,7 @@ def test_cells_on_the_same_clips_are_one_bundle_and_the_longest_comes_first(ask)
     assert len(alone) == 3 + 4, "three clean cells and four adaptive ones share nothing"
     work = [sum(one.work for one in bundle) for bundle in found.bundles()]
     assert work == sorted(work, reverse=True)
-    assert Summary.of(found, Store(found.path(Store(Path("s")))), Bench()).shared == 4
+    assert Summary.of(found, Bench()).shared == 4
 
 
 def test_corrupted_clips_are_shared_between_models_and_defences(ask, model):
@@ -184,25 +184,6 @@ def test_each_part_is_looked_at_once(ask, monkeypatch):
     assert len(found.cells) == 3 + 10 * 5 and len({one.hash for one in found.cells}) == len(found.cells)
     assert len(attacks) == len({str(one) for one in attacks}) == 10 and manifests == [1]
     assert source.entry_points.cache_info().misses <= 4, "one look per kind of component"
-
-
-def test_the_estimate_is_of_stored_cells_of_the_same_device_and_precision(ask, tmp_path):
-    request = ask(attack=["pgd:steps=1"])
-    store, found = Store(tmp_path / "store"), planned(request)
-    text = str(found.cell(found.cells[0]).model.text)
-    head = "status,device,dtype,threat,model,grad_calls,queries,wall_s\n"
-    rows = [
-        f'ok,{device},{dtype},white-box,"{text}",10,10,{wall}\n'
-        for device, dtype, wall in (("cpu", "float32", 80), ("cpu", "bf16", 8), ("Another GPU", "float32", 1))
-    ]
-    store.folder.mkdir()
-    (store.folder / "cells.csv").write_text(head + "".join(rows))
-    rate = 80 / (3 * 10 + 10)
-    for precision, each in (("float32", rate), ("bf16", rate / 10)):
-        seconds = Summary.of(found, store, Bench(precision=precision)).seconds
-        assert seconds == pytest.approx([each * one.work for one in found.cells])
-    (store.folder / "cells.csv").unlink()
-    assert all(0 < one < 60 for one in Summary.of(found, store, Bench()).seconds), "one pass is timed"
 
 
 def test_the_table(vbench, tmp_path):

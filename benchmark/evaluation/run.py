@@ -72,7 +72,8 @@ def run_grid(
         bench.check(cell)
     stored = [_stored(store, bench.hash(cell), reuse) for cell in cells]
     idle = reuse == "only-cache"
-    plan([0 if found or idle else estimate(cell, bench) for cell, found in zip(cells, stored, strict=True)])
+    made: set[str] = set()
+    plan([0 if found or idle else estimate(cell, bench, made) for cell, found in zip(cells, stored, strict=True)])
     for cell, found in zip(cells, stored, strict=True):
         if found or idle:
             yield Done(cell, found, found is not None)

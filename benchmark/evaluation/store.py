@@ -39,6 +39,10 @@ class Store:
         """Where what was measured of an unfinished cell lies."""
         return self.folder / "partial" / f"{cell}.json"
 
+    def crafted(self, batches: int) -> set[str]:
+        """Keys of the sets of adversarial clips, of so many batches, that lie there whole."""
+        return {path.name for path in self.folder.glob("artifacts/*/") if len(list(path.glob("*.npz"))) >= batches}
+
     def state(self, cell: str) -> str | None:
         """The status of a stored cell, or None: read from the beginning of its file, so that thousands take no time.
 
