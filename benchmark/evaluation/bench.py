@@ -23,7 +23,7 @@ from .cell import Cell
 from .components import check_attack, check_corruption, check_links, check_threat
 from .crafted import Crafted
 from .eight_bit import survives
-from .footage import KEPT_BYTES, Footage, Scene
+from .footage import KEPT_BYTES, Footage, Scene, seen
 from .identity import crafted_key, digest, spec
 from .memory import Room, shared_room
 from .precision import in_precision, prepare
@@ -138,7 +138,7 @@ class Bench:
         Raises:
             InputError: The data set has no other split, or none of its clips can be decoded.
         """
-        return self.once(f"fitting {self._fit_key(cell)} {self.model(cell).input}", lambda: self._fitting_batch(cell))
+        return self.once(f"fitting {self._fit_key(cell)} {seen(self.model(cell).input)}", lambda: self._fitting_batch(cell))
 
     def clips(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Float clips in [0, 1] and labels, on the device."""
@@ -151,7 +151,7 @@ class Bench:
         """A universal perturbation; one that was made on an undefended model serves all cells that it is handed on to."""
         if cell.threat is None or cell.threat.on_the_defence:
             return make()
-        made_on = f"{cell.source or cell.model} {self.model(cell).input}"
+        made_on = f"{cell.source or cell.model} {seen(self.model(cell).input)}"
         return self.once(f"fitted {self._fit_key(cell)} {made_on} {cell.attack} {cell.seed}", make)
 
     def clean_once(self, cell: Cell, batch: Batch, make: Callable[[], Tensor]) -> Tensor:
