@@ -190,23 +190,26 @@ def _measure(cell: Cell, bench: Bench, partial: Partial) -> dict[str, Any]:
     measured, sample, scene = Measured(), Sample(), bench.scene(cell)
     done = partial.load(measured, sample)
     attack, fitting = fit(cell, bench) if cell.attack else (None, {})
+    number = -1
     for number, batch in enumerate(bench.footage.batches(scene)):
         if number < done:
             partial.seen(batch, measured, sample)
             continue
         _measure_batch(cell, bench, attack, number, batch, measured, sample)
         stop = bench.stopped()
-        partial.save(number + 1, measured, sample, now=stop or cell.shifts > 0)  # later moments can be interrupted, too
+        partial.save(number + 1, measured, sample, now=stop)
         if stop:
             raise KeyboardInterrupt
-    evidence = _evidence(cell, bench, sample, attack) if measured.records else {}
-    if fitting:
-        evidence["fit"] = fitting
-    failed = [{"id": failure.record.id, "reason": failure.reason} for failure in bench.footage.failures(scene)]
     partial.check(measured)
-    if cell.shifts:
-        measured.vectors["flips"] = flips(cell, bench, measured)
+    failed = [{"id": failure.record.id, "reason": failure.reason} for failure in bench.footage.failures(scene)]
     if not measured.records:
         raise InputError("dataset", f"none of {len(failed)} clips could be decoded", f"the first: {failed[0]['reason']}")
+    try:
+        evidence = _evidence(cell, bench, sample, attack) | ({"fit": fitting} if fitting else {})
+        if cell.shifts:
+            measured.vectors["flips"] = flips(cell, bench, measured)
+    except KeyboardInterrupt:  # between two checks, or at a later moment
+        partial.save(number + 1, measured, sample, now=True)
+        raise
     notes = {"notes": measured.notes} if measured.notes else {}
     return {"clips": measured.clips(), "failed": failed, "evidence": measured.evidence | evidence, **notes}
