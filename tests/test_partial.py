@@ -7,7 +7,7 @@ import shutil
 import pytest
 import torch
 from grids import model_file
-from robustvideo.benchmark.evaluation import run
+from robustvideo.benchmark.evaluation import checks, run
 from robustvideo.benchmark.evaluation.bench import Bench
 from robustvideo.benchmark.evaluation.engine import partial
 from robustvideo.benchmark.evaluation.engine.plan import grid_of
@@ -71,6 +71,20 @@ def test_every_kind_of_cell_goes_on_after_its_last_batch(cells, tmp_path, monkey
     assert len(kinds) == 5 and len(cells) == 7
 
 
+def test_ctrl_c_is_heard_between_the_checks_of_an_attack(attacked, whole, tmp_path, monkeypatch):
+    """Three batches of eight clips, then two checks: a stop before either keeps all batches, and no later check is made."""
+    made, craft = [], checks.craft
+    monkeypatch.setattr(checks, "craft", lambda *more, **how: made.append(1) or craft(*more, **how))
+    for heard, crafted in ((4, 0), (5, 1)):
+        keep = tmp_path / f"{heard}.json"
+        with pytest.raises(KeyboardInterrupt):
+            run.run_cell(attacked, bench_for(stop_after=heard), keep)
+        assert len(made) == crafted and json.loads(keep.read_text())["batches"] == 3
+        made.clear()
+    monkeypatch.setattr(run, "_measure_batch", lambda *_: pytest.fail("measured twice"))
+    assert numbers(run.run_cell(attacked, bench_for(), keep)) == whole
+
+
 def test_the_time_of_earlier_pieces_counts(attacked, tmp_path):
     path = tmp_path / "state.json"
     state = interrupted(attacked, path)
@@ -83,8 +97,9 @@ def test_what_does_not_fit_is_ignored(attacked, whole, tmp_path):
     keep = tmp_path / "keep.json"
     state = interrupted(attacked, keep)
     assert numbers(run.run_cell(attacked, bench_for(size=4), keep))["clips"] == whole["clips"], "another batch size"
-    lesser = {name: value for name, value in state.items() if name != "evidence"}
-    for text in ("", keep.read_text()[:-20], "[1]", "3", json.dumps(lesser), "\x00"):
+    older = {name: value for name, value in state.items() if name != "schema"} | {"sample": {}, "evidence": {}}
+    others = [json.dumps(one) for one in (older, older | {"schema": state["schema"] + 1})]
+    for text in ("", keep.read_text()[:-20], "[1]", "3", "\x00", *others):
         keep.write_text(text)
         assert numbers(run.run_cell(attacked, bench_for(), keep)) == whole
 

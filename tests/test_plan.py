@@ -9,7 +9,7 @@ import torch
 from robustvideo.benchmark.cli.main import main
 from robustvideo.benchmark.core import source
 from robustvideo.benchmark.core.errors import InputError
-from robustvideo.benchmark.evaluation import bench, identity
+from robustvideo.benchmark.evaluation import bench, identity, run
 from robustvideo.benchmark.evaluation.bench import Bench
 from robustvideo.benchmark.evaluation.engine.plan import Plan, grid_of, in_queue, plan
 from robustvideo.benchmark.evaluation.engine.summary import Summary, duration
@@ -148,7 +148,7 @@ def test_cells_on_the_same_clips_are_one_bundle_and_the_longest_comes_first(ask)
     assert len(alone) == 3 + 4, "three clean cells and four adaptive ones share nothing"
     work = [sum(one.work for one in bundle) for bundle in found.bundles()]
     assert work == sorted(work, reverse=True)
-    assert Summary.of(found, Store(found.path(Store(Path("s")))), Bench()).shared == 4
+    assert Summary.of(found, Bench()).shared == 4
 
 
 def test_corrupted_clips_are_shared_between_models_and_defences(ask, model):
@@ -184,25 +184,6 @@ def test_each_part_is_looked_at_once(ask, monkeypatch):
     assert len(found.cells) == 3 + 10 * 5 and len({one.hash for one in found.cells}) == len(found.cells)
     assert len(attacks) == len({str(one) for one in attacks}) == 10 and manifests == [1]
     assert source.entry_points.cache_info().misses <= 4, "one look per kind of component"
-
-
-def test_the_estimate_is_of_stored_cells_of_the_same_device_and_precision(ask, tmp_path):
-    request = ask(attack=["pgd:steps=1"])
-    store, found = Store(tmp_path / "store"), planned(request)
-    text = str(found.cell(found.cells[0]).model.text)
-    head = "status,device,dtype,threat,model,grad_calls,queries,wall_s\n"
-    rows = [
-        f'ok,{device},{dtype},white-box,"{text}",10,10,{wall}\n'
-        for device, dtype, wall in (("cpu", "float32", 80), ("cpu", "bf16", 8), ("Another GPU", "float32", 1))
-    ]
-    store.folder.mkdir()
-    (store.folder / "cells.csv").write_text(head + "".join(rows))
-    rate = 80 / (3 * 10 + 10)
-    for precision, each in (("float32", rate), ("bf16", rate / 10)):
-        seconds = Summary.of(found, store, Bench(precision=precision)).seconds
-        assert seconds == pytest.approx([each * one.work for one in found.cells])
-    (store.folder / "cells.csv").unlink()
-    assert all(0 < one < 60 for one in Summary.of(found, store, Bench()).seconds), "one pass is timed"
 
 
 def test_the_table(vbench, tmp_path):
@@ -263,3 +244,48 @@ def test_passes_of_another_precision_are_another_plan(ask):
     plain = planned(ask())
     half = plan(ask(precision="bf16"), Bench(torch.device("cpu"), precision="bf16"), Store(Path("s")))
     assert plain.id != half.id and plain.cells[0].hash != half.cells[0].hash
+
+
+OPAQUE = '''
+from dataclasses import dataclass
+from robustvideo.benchmark.core.defense import Plain
+
+
+@dataclass(frozen=True)
+class Opaque(Plain):
+    """Lets no gradient pass. Source: none."""
+
+    gradient = "none"
+
+    def protect(self, model):
+        return lambda clips, rng: model((clips * 255).round().detach() / 255, rng)
+'''
+
+
+def test_what_no_attacker_can_do_is_planned_as_impossible_and_becomes_a_row_at_once(vbench, model, tmp_path, monkeypatch):
+    """An adaptive attack by gradient on a defence that lets none pass, a transfer between clips of two sizes."""
+    (tmp_path / "opaque.py").write_text(OPAQUE)
+    other = tmp_path / "small.py"
+    other.write_text(MODEL.replace("size=16, short_side=16", "size=8, short_side=8"))
+    asked = ["--attack", "pgd:steps=1,noise:queries=1", "--defense", f"{tmp_path}/opaque.py:Opaque"]
+    asked += ["--threat", "oblivious", "--threat", f"transfer:{other}:build"]
+    code, out, _ = vbench("plan", *asked, "--json")
+    rows = json.loads(out)
+    impossible = {row["name"]: row for row in rows if row["state"] == "impossible"}
+    reasons = [row["why"] for row in impossible.values()]
+    assert (
+        code == 1 and len(rows) == 12 and all(row["hash"] and row["work"] == 0 == row["seconds"] for row in impossible.values())
+    )
+    assert sum("lets no gradient pass; use a transfer or black-box attack" in why for why in reasons) == 1, "noise needs none"
+    assert sum("the source takes 4 frames of 8 px, the model 4 of 16" in why for why in reasons) == len(reasons) - 1 == 4
+    table = " ".join(vbench("plan", *asked)[1].split())
+    assert "7 to run, 5 impossible, 2 of them on clips that another one makes" in table
+
+    measured, measure = [], run._measure
+    monkeypatch.setattr(run, "_measure", lambda cell, *more: measured.append(cell) or measure(cell, *more))
+    assert vbench("run", *asked, "-q")[0] == 1
+    assert len(measured) == 7, "no clip is decoded for the others"
+    stored = {cell["cell"]: cell for cell in Store(tmp_path / "store").cells()}
+    assert len(stored) == 12
+    failed = {name: cell["error"] for name, cell in stored.items() if cell["status"] == "error"}
+    assert failed == {row["hash"]: row["why"] for row in impossible.values()}

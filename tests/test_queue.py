@@ -82,7 +82,7 @@ def test_adversarial_clips_lie_there_no_longer_than_they_are_needed(asked):
         for done in work(found, store, leases, Bench()):
             sets += [len(list(store.folder.glob("artifacts/*")))] if str(done.cell.threat) == "white-box" else []
     assert sets == [1, 1] and not list(store.folder.glob("artifacts/*"))
-    assert Summary.of(found, store, Bench()).shared_bytes == 4 * 3 * 4 * 16 * 16
+    assert Summary.of(found, Bench()).shared_bytes == 4 * 3 * 4 * 16 * 16
 
 
 def test_prune_takes_finished_plans_and_on_request_open_ones(asked):
@@ -149,7 +149,7 @@ def test_this_machine_need_not_have_what_others_compute_on(asked):
         assert not bench_of(request, elsewhere=True).computes
     bench = bench_of(asked(device="cuda", precision="tf32", executor="ray"))
     found, store = planned(asked())
-    assert "about ? on one device (the workers')" in str(Summary.of(found, store, bench))
+    assert "about ? on one device (the workers')" in str(Summary.of(found, bench))
 
 
 def test_options_of_other_executors_are_not_ignored():

@@ -190,6 +190,17 @@ def test_strange_files_are_named(filled):
         list(filled.cells())
 
 
+def test_a_cell_of_another_version_costs_a_run_no_tables(filled, net, clips, labels, capsys):
+    odd = filled.folder / "cells" / "00" / f"{'0' * 24}.json"
+    odd.parent.mkdir(exist_ok=True)
+    odd.write_text('{"schema": 99, "status": "ok"}')
+    (filled.folder / "cells.csv").unlink()
+    rows = evaluate(net, (clips, labels), "pgd:steps=2", store=filled.folder)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"vbench: left out of the tables: store: {odd} is no cell of schema 1; use the vbench version that wrote it"
+    assert set(pd.read_csv(filled.folder / "cells.csv")["cell"]) >= set(rows["cell"]) and (rows["status"] == "ok").all()
+
+
 WRITER = """
 import sys
 from pathlib import Path

@@ -65,7 +65,7 @@ def run(
         store.writable()
         found = plan(request, bench, store, strict=True)
         if not quiet:
-            print(Summary.of(found, store, bench), file=sys.stderr)
+            print(Summary.of(found, bench), file=sys.stderr)
         done = follow_plan(found, bench, store, RunProgress(bar=not (quiet or no_progress), lines=not quiet))
     print_rows(cells_table([cell.result for cell in done if cell.result]), json)
     if not quiet:

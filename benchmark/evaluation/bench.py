@@ -20,10 +20,10 @@ from ..models.armed import arm
 from ..models.armoury import Owner
 from ..models.build import build_model
 from .cell import Cell
-from .components import check_attack, check_corruption, check_links
+from .components import check_attack, check_corruption, check_links, check_threat
 from .crafted import Crafted
 from .eight_bit import survives
-from .footage import KEPT_BYTES, Footage, Scene
+from .footage import KEPT_BYTES, Footage, Scene, seen
 from .identity import crafted_key, digest, spec
 from .memory import Room, shared_room
 from .precision import in_precision, prepare
@@ -119,22 +119,12 @@ class Bench:
             InputError: The threat needs a gradient that the defence does not give, or a source model of another input.
         """
         assert cell.threat is not None
+        check_threat(cell, self)
         if cell.threat.name == "adaptive":
-            pipeline = self.pipeline(cell)
-            if not pipeline.gradient and not self.attack(cell).black_box:
-                raise InputError(f"defense {cell.defense_text}", "lets no gradient pass", "use a transfer or black-box attack")
-            return pipeline
+            return self.pipeline(cell)
         if cell.threat.name == "grey-box":
             return self._precise(Pipeline.build(inside(self.links(cell)) or self.model(cell), []))
-        source, model = self.source(cell) or self.model(cell), self.model(cell)
-        if (source.input.frames, source.input.size) != (model.input.frames, model.input.size):
-            raise InputError(
-                f"threat {cell.threat}",
-                f"the source takes {source.input.frames} frames of {source.input.size} px, "
-                f"the model {model.input.frames} of {model.input.size}",
-                "use a source model of the same input",
-            )
-        return self._precise(Pipeline.build(source, []))
+        return self._precise(Pipeline.build(self.source(cell) or self.model(cell), []))
 
     def scene(self, cell: Cell, moment: int = 0) -> Scene:
         """The clips of a cell as its model sees them, `moment` frames later."""
@@ -148,7 +138,7 @@ class Bench:
         Raises:
             InputError: The data set has no other split, or none of its clips can be decoded.
         """
-        return self.once(f"fitting {self._fit_key(cell)} {self.model(cell).input}", lambda: self._fitting_batch(cell))
+        return self.once(f"fitting {self._fit_key(cell)} {seen(self.model(cell).input)}", lambda: self._fitting_batch(cell))
 
     def clips(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Float clips in [0, 1] and labels, on the device."""
@@ -161,7 +151,7 @@ class Bench:
         """A universal perturbation; one that was made on an undefended model serves all cells that it is handed on to."""
         if cell.threat is None or cell.threat.on_the_defence:
             return make()
-        made_on = f"{cell.source or cell.model} {self.model(cell).input}"
+        made_on = f"{cell.source or cell.model} {seen(self.model(cell).input)}"
         return self.once(f"fitted {self._fit_key(cell)} {made_on} {cell.attack} {cell.seed}", make)
 
     def clean_once(self, cell: Cell, batch: Batch, make: Callable[[], Tensor]) -> Tensor:

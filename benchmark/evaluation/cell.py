@@ -54,7 +54,7 @@ class Cell:
     @property
     def crafted_on_judged(self) -> bool:
         """Whether the attack was made on the very pipeline that is judged, so that its strength can be checked there."""
-        return self.threat is not None and self.threat.name in ("white-box", "adaptive")
+        return self.threat is not None and self.threat.on_the_judged
 
     @property
     def handed_on(self) -> bool:

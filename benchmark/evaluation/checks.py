@@ -100,11 +100,16 @@ def check_attack(cell: Cell, bench: Bench, sample: Sample) -> dict[str, Any]:
 
     Returns:
         `n` and the accuracies `attack`, `doubled`, `single_step` (None where the attack has no such form) on the same clips.
+
+    Raises:
+        KeyboardInterrupt: Somebody asked to stop.
     """
     attack, pipeline, batch = bench.attack(cell), bench.pipeline(cell), sample.batch
     clips, labels = bench.clips(batch)
 
     def accuracy(other: Attack | None) -> float | None:
+        if bench.stopped():
+            raise KeyboardInterrupt
         if other is None:
             return None
         made = craft(cell, bench, other, batch, clips, labels, full=pipeline.stochastic)

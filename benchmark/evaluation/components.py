@@ -34,6 +34,27 @@ def check_attack(cell: Cell, bench: Parts) -> None:
         bench.attack(cell).check(model.input, model.classes)
 
 
+def check_threat(cell: Cell, bench: Parts) -> None:
+    """Refuses what the cell's attacker cannot do, whatever the clips are.
+
+    Raises:
+        InputError: The threat needs a gradient that the defence does not give, or a source model of another input.
+    """
+    if cell.attack is None or cell.threat is None:
+        return
+    by_gradient = cell.threat.name == "adaptive" and not bench.attack(cell).black_box
+    if by_gradient and any(link.gradient == "none" for link in bench.links(cell)):
+        raise InputError(f"defense {cell.defense_text}", "lets no gradient pass", "use a transfer or black-box attack")
+    source, model = bench.source(cell), bench.model(cell)
+    if source and (source.input.frames, source.input.size) != (model.input.frames, model.input.size):
+        raise InputError(
+            f"threat {cell.threat}",
+            f"the source takes {source.input.frames} frames of {source.input.size} px, "
+            f"the model {model.input.frames} of {model.input.size}",
+            "use a source model of the same input",
+        )
+
+
 def check_corruption(cell: Cell, bench: Parts) -> None:
     """Refuses a corruption that is none, and a severity that it has not.
 

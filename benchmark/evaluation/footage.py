@@ -1,7 +1,7 @@
 """The clips of cells, plain or corrupted: decoded once, and kept in memory for the next cell where they fit."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -14,7 +14,10 @@ from ..data.loader import Failure, load, read_clip
 from ..data.transform import resized
 
 KEPT_BYTES = 2 << 30
-"""How much memory decoded clips may take before they are made anew for each cell."""
+"""How much memory decoded clips may take, and corrupted ones as much, before those that were not used for longest go."""
+
+NORMALISED = ("mean", "std", "channels")
+"""What a model does to clips itself: models that differ in nothing else take the same ones."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,12 @@ class Scene:
     def name(self) -> str:
         """Tells these very pixels from all others."""
         how = f"{self.corrupted.text} {self.corrupted.severity} {self.corrupted.seed}" if self.corrupted else "plain"
-        return f"{self.key} {self.spec} {self.moment} {how}"
+        return f"{self.key} {seen(self.spec)} {self.moment} {how}"
+
+
+def seen(spec: InputSpec) -> dict[str, object]:
+    """What a model's clips depend on."""
+    return {name: value for name, value in asdict(spec).items() if name not in NORMALISED}
 
 
 class Taken(NamedTuple):
@@ -59,7 +67,8 @@ class Taken(NamedTuple):
 class Footage:
     """Gives scenes batch by batch.
 
-    Plain clips are kept for all cells, the last corrupted ones for the next cell: behind a defence come the same clips again.
+    They are kept for cells to come: other attacks look at the same plain clips, other models and defences at the same corrupted
+    ones.
 
     Args:
         device: Where frames are corrupted.
@@ -80,7 +89,8 @@ class Footage:
         """
         known = self._corrupted if scene.corrupted else self._plain
         if scene.name in known:
-            yield from known[scene.name].batches
+            known[scene.name] = taken = known.pop(scene.name)  # the one that was used last
+            yield from taken.batches
             return
         taken, size = Taken([], []), 0
         for batch, failures in self._read(scene):
@@ -91,12 +101,12 @@ class Footage:
                     taken.batches.append(batch)
                 yield batch
         self._failures[scene.name] = taken.failures
-        if scene.corrupted and not scene.moment:
-            known.clear()
         # Later moments are seen once; the next cell starts with the clips as they are.
-        held = sum(one.size for one in known.values())
-        if not scene.moment and held + size <= KEPT_BYTES:
-            known[scene.name] = taken
+        if scene.moment or size > KEPT_BYTES:
+            return
+        while size + sum(one.size for one in known.values()) > KEPT_BYTES:
+            del known[next(iter(known))]
+        known[scene.name] = taken
 
     def failures(self, scene: Scene) -> list[Failure]:
         """The clips that could not be decoded, known once `batches` has ended."""
@@ -117,11 +127,11 @@ class Footage:
             yield from self._on_frames(scene, how, in_memory is not None)
 
     def _on_frames(self, scene: Scene, how: Corrupted, in_memory: bool) -> Iterator[tuple[Batch | None, list[Failure]]]:
-        seen = replace(scene, corrupted=None, spec=scene.spec if in_memory else how.geometry(scene.spec))
-        for batch in self.batches(seen):
+        plain = replace(scene, corrupted=None, spec=scene.spec if in_memory else how.geometry(scene.spec))
+        for batch in self.batches(plain):
             clips = batch.clips if batch.clips.dtype == torch.uint8 else (batch.clips * 255).round().to(torch.uint8)
             clips = resized(clips.to(self._device), how.corruption.canonical)
             clips = clips.clone() if clips.data_ptr() == batch.clips.data_ptr() else clips  # another's code may write into it
             yield Batch(batch.records, how.frames(clips, batch.ids, scene.spec).cpu()), []
-        if self.failures(seen):
-            yield None, self.failures(seen)
+        if self.failures(plain):
+            yield None, self.failures(plain)

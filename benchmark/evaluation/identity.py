@@ -10,6 +10,7 @@ from ..core.files import sha256
 from ..core.trained import Armed
 from ..data.selection import manifest_sha256
 from .cell import Cell
+from .footage import seen
 from .parts import Parts
 
 PROTOCOL = 2
@@ -63,7 +64,12 @@ def crafted_key(cell: Cell, bench: Parts) -> str:
     made_on = cell.source or cell.model
     model = bench.source(cell) or bench.model(cell)
     content = {name: value for name, value in spec(cell, bench).items() if name not in JUDGED}
-    content |= {"made_on": made_on.text, "sha256": model.weights_sha256, "batch_size": bench.batch_size}
+    content |= {
+        "input": seen(bench.model(cell).input),
+        "made_on": made_on.text,
+        "sha256": model.weights_sha256,
+        "batch_size": bench.batch_size,
+    }
     return digest(content | {"versions": [part.entry.version for part in (cell.dataset, made_on, cell.attack) if part]})
 
 

@@ -213,6 +213,6 @@ def _scores(cell: Cell, bench: Bench, batch: Batch, clean: Tensor, adversarial: 
     found = []
     for rows in torch.arange(frames + 1).split(bench.batch_size):
         clips = torch.stack([torch.cat([adversarial[:, :row], clean[:, row:]], dim=1) for row in rows.tolist()])
-        count = passes(cell, pipeline)
+        count = passes(cell.attack is not None, pipeline.stochastic)
         found.append(sum(pipeline.decide(clips, rng[rows]).softmax(dim=1) for _ in range(count)) / count)
     return torch.cat(found).cpu()

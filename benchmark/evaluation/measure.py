@@ -42,9 +42,9 @@ class Judgement:
     margin: Tensor
 
 
-def passes(cell: Cell, pipeline: Pipeline) -> int:
+def passes(attacked: bool, stochastic: bool) -> int:
     """How many times a cell's clips are judged."""
-    return (PASSES if cell.attack else CLEAN_PASSES) if pipeline.stochastic else 1
+    return (PASSES if attacked else CLEAN_PASSES) if stochastic else 1
 
 
 def judging(cell: Cell, bench: Bench, ids: Sequence[str]) -> ClipRandom:
@@ -61,7 +61,7 @@ def judge(cell: Cell, bench: Bench, pipeline: Pipeline, batch: Batch, clips: Ten
         return again(random, pipeline.stochastic, lambda: pipeline.decide(clips[rows], random))
 
     scores = []
-    for _ in range(passes(cell, pipeline)):
+    for _ in range(passes(cell.attack is not None, pipeline.stochastic)):
         scores.append(torch.cat(room.passes(len(clips), decide)))
         bench.tick(len(clips) * pipeline.draws)
     logits = torch.stack(scores)  # (passes, N, K)

@@ -16,6 +16,7 @@ from ..core.interfaces import Batch
 from .bench import Bench
 from .cell import Cell
 from .checks import Sample, attack_evidence
+from .components import check_threat
 from .corruptions import described
 from .cost import estimate
 from .crafted import Crafted
@@ -71,7 +72,8 @@ def run_grid(
         bench.check(cell)
     stored = [_stored(store, bench.hash(cell), reuse) for cell in cells]
     idle = reuse == "only-cache"
-    plan([0 if found or idle else estimate(cell, bench) for cell, found in zip(cells, stored, strict=True)])
+    made: set[str] = set()
+    plan([0 if found or idle else estimate(cell, bench, made) for cell, found in zip(cells, stored, strict=True)])
     for cell, found in zip(cells, stored, strict=True):
         if found or idle:
             yield Done(cell, found, found is not None)
@@ -124,6 +126,7 @@ def run_cell(cell: Cell, bench: Bench, keep: Path | None = None) -> dict[str, An
             result["corruption"] = described(cell.corruption, bench.corruption(cell))
         if cell.defense:
             result["declared"] = _declared(bench.pipeline(cell))
+        check_threat(cell, bench)  # before clips are decoded or a perturbation is fitted
         result |= _measure(cell, bench, partial)
     except Exception as error:  # a failing cell is a row, and the run goes on
         known = isinstance(error, InputError)
@@ -187,23 +190,26 @@ def _measure(cell: Cell, bench: Bench, partial: Partial) -> dict[str, Any]:
     measured, sample, scene = Measured(), Sample(), bench.scene(cell)
     done = partial.load(measured, sample)
     attack, fitting = fit(cell, bench) if cell.attack else (None, {})
+    number = -1
     for number, batch in enumerate(bench.footage.batches(scene)):
         if number < done:
             partial.seen(batch, measured, sample)
             continue
         _measure_batch(cell, bench, attack, number, batch, measured, sample)
         stop = bench.stopped()
-        partial.save(number + 1, measured, sample, now=stop or cell.shifts > 0)  # later moments can be interrupted, too
+        partial.save(number + 1, measured, sample, now=stop)
         if stop:
             raise KeyboardInterrupt
-    evidence = _evidence(cell, bench, sample, attack) if measured.records else {}
-    if fitting:
-        evidence["fit"] = fitting
-    failed = [{"id": failure.record.id, "reason": failure.reason} for failure in bench.footage.failures(scene)]
     partial.check(measured)
-    if cell.shifts:
-        measured.vectors["flips"] = flips(cell, bench, measured)
+    failed = [{"id": failure.record.id, "reason": failure.reason} for failure in bench.footage.failures(scene)]
     if not measured.records:
         raise InputError("dataset", f"none of {len(failed)} clips could be decoded", f"the first: {failed[0]['reason']}")
+    try:
+        evidence = _evidence(cell, bench, sample, attack) | ({"fit": fitting} if fitting else {})
+        if cell.shifts:
+            measured.vectors["flips"] = flips(cell, bench, measured)
+    except KeyboardInterrupt:  # between two checks, or at a later moment
+        partial.save(number + 1, measured, sample, now=True)
+        raise
     notes = {"notes": measured.notes} if measured.notes else {}
     return {"clips": measured.clips(), "failed": failed, "evidence": measured.evidence | evidence, **notes}

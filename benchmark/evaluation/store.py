@@ -39,6 +39,10 @@ class Store:
         """Where what was measured of an unfinished cell lies."""
         return self.folder / "partial" / f"{cell}.json"
 
+    def crafted(self, batches: int) -> set[str]:
+        """Keys of the sets of adversarial clips, of so many batches, that lie there whole."""
+        return {path.name for path in self.folder.glob("artifacts/*/") if len(list(path.glob("*.npz"))) >= batches}
+
     def state(self, cell: str) -> str | None:
         """The status of a stored cell, or None: read from the beginning of its file, so that thousands take no time.
 
@@ -90,8 +94,11 @@ class Store:
         if not os.access(self.folder, os.W_OK):
             raise InputError("store", f"{self.folder} cannot be written")
 
-    def cells(self) -> Iterator[dict[str, Any]]:
+    def cells(self, left_out: list[str] | None = None) -> Iterator[dict[str, Any]]:
         """All stored cells, in the order of their hashes.
+
+        Args:
+            left_out: Takes a line for every file that is no cell of this schema; None: the first one is an error.
 
         Raises:
             InputError: The folder is no store, or a file of it is not readable.
@@ -99,7 +106,14 @@ class Store:
         if not (self.folder / "cells").is_dir():
             raise InputError("store", f"{self.folder} holds no cells", "run vbench run --store <folder> first")
         for path in sorted((self.folder / "cells").glob("??/*.json")):
-            yield _read(path)
+            try:
+                cell = _read(path)
+            except InputError as error:
+                if left_out is None:
+                    raise
+                left_out.append(str(error))
+            else:
+                yield cell
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The tidy tables, made from stored cells: `cells.csv`, one row per cell, and `clips.csv`, one row per cell and clip."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import compress
 from typing import Any
@@ -108,10 +109,16 @@ def _turned(failed: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 def write_tables(store: Store) -> None:
     """Rewrites `cells.csv` and `clips.csv` from the store's cells.
 
+    A file that this version cannot read, such as another one's cell, must not cost a run its tables: it is left out, and a line
+    on stderr says so.
+
     Raises:
         InputError: They cannot be written.
     """
-    cells = list(store.cells())
+    left_out: list[str] = []
+    cells = list(store.cells(left_out))
+    for line in left_out:
+        print(f"vbench: left out of the tables: {line}", file=sys.stderr)
     try:
         write_atomically(store.folder / "cells.csv", cells_table(cells).to_csv(index=False))
         write_atomically(store.folder / "clips.csv", clips_table(cells).to_csv(index=False))

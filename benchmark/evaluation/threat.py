@@ -67,6 +67,11 @@ class Threat:
         """Whether the attacker holds something of the defence, so that what is made serves no other one."""
         return self.name in ("grey-box", "adaptive")
 
+    @property
+    def on_the_judged(self) -> bool:
+        """Whether the attacker holds the very pipeline that is judged, so that the attack's strength can be checked there."""
+        return self.name in ("white-box", "adaptive")
+
     def __str__(self) -> str:
         if self.name == "adaptive":
             return f"adaptive:eot={self.eot}" + (",average=score" if self.average == "score" else "")

@@ -17,8 +17,8 @@ EVERY = 5.0
 
 OTHER_CLIPS = "other clips can be decoded than before this cell was interrupted"
 
-KEYS = {"batch_size", "batches", "ids", "sample", "vectors", "notes", "evidence", "wall_s"}
-"""What a state consists of."""
+SCHEMA = 1
+"""Goes up when a state, or anything in it, is made otherwise: one of another schema is not gone on with."""
 
 
 class Partial:
@@ -76,8 +76,8 @@ class Partial:
         """
         if self._path is None or not (now or time.monotonic() - self._written >= EVERY):
             return
-        state: dict[str, Any] = {"batch_size": self._batch_size, "batches": batches, "sample": sample.state()}
-        state |= {"ids": [record.id for record in measured.records]}
+        state: dict[str, Any] = {"schema": SCHEMA, "batch_size": self._batch_size, "batches": batches}
+        state |= {"sample": sample.state(), "ids": [record.id for record in measured.records]}
         state |= {"vectors": measured.vectors, "notes": measured.notes, "evidence": measured.evidence}
         state["wall_s"] = self.spent + time.monotonic() - self._began
         with suppress(OSError):
@@ -89,6 +89,6 @@ class Partial:
             state = json.loads(self._path.read_text(encoding="utf-8")) if self._path else None
         except (OSError, ValueError):
             return None
-        if not isinstance(state, dict) or state.keys() != KEYS:
+        if not isinstance(state, dict):
             return None
-        return state if state["batch_size"] == self._batch_size else None
+        return state if (state.get("schema"), state.get("batch_size")) == (SCHEMA, self._batch_size) else None

@@ -3,8 +3,8 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +14,12 @@ from ...core.specs import split_list
 from ...data.selection import default_split
 from ..bench import Bench
 from ..cell import Cell
+from ..components import check_threat
 from ..cost import estimate
 from ..grid import Grid, resolve_chain, resolve_threats
 from ..request import Request
 from ..store import Store
+from .rates import Rates
 
 State = Literal["open", "stored", "impossible"]
 
@@ -31,11 +33,12 @@ class Planned:
     Attributes:
         index: Its place in `Grid.cells()`.
         name: For people.
-        hash: Its name in the store; empty where it is impossible.
+        hash: Its name in the store; empty where it cannot even be named, as a part of it cannot be built.
         bundle: Cells of one bundle look at the same adversarial or corrupted clips, so one worker does them in turn.
         work: Estimated forward passes of one clip; 0 where nothing is to be computed.
         state: `open`, `stored`, or `impossible`.
         why: Why it is impossible, in one line.
+        seconds: Estimated by what the store knows of the model; None where it knows nothing.
     """
 
     index: int
@@ -45,6 +48,12 @@ class Planned:
     work: int
     state: State
     why: str = ""
+    seconds: float | None = None
+
+    @property
+    def to_run(self) -> bool:
+        """Whether a worker takes it: what no attacker can do becomes a row that says so, without being tried."""
+        return self.state == "open" or self.state == "impossible" and bool(self.hash)
 
 
 @dataclass(frozen=True)
@@ -67,12 +76,18 @@ class Plan:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def bundles(self) -> list[list[Planned]]:
-        """The open cells by bundle: that with most work first, its cells in the order of the grid."""
+        """The cells to run by bundle: the longest first, its cells in the order of the grid; the same for all who read the plan.
+
+        A model that the store knows nothing of counts as fast as those that it knows are on average.
+        """
         found: dict[int, list[Planned]] = {}
         for one in self.cells:
-            if one.state == "open":
+            if one.to_run:
                 found.setdefault(one.bundle, []).append(one)
-        return sorted(found.values(), key=lambda cells: -sum(one.work for one in cells))
+        known = [(one.seconds, one.work) for one in self.cells if one.seconds is not None]
+        rate = sum(seconds for seconds, _ in known) / sum(work for _, work in known) if known else 1.0
+        needs = {one.index: one.work * rate if one.seconds is None else one.seconds for one in self.cells}
+        return sorted(found.values(), key=lambda cells: -sum(needs[one.index] for one in cells))
 
     def cell(self, planned: Planned) -> Cell:
         """The cell behind an entry."""
@@ -157,7 +172,7 @@ def plan(request: Request, bench: Bench, store: Store, strict: bool = False) -> 
         request: What is asked for.
         bench: The live objects.
         store: Where cells may be stored already.
-        strict: Whether an impossible cell is an error; otherwise the plan says why it is.
+        strict: Whether a part that cannot be built is an error; otherwise the plan says why its cells are impossible.
 
     Raises:
         InputError: Bad input that concerns the whole run.
@@ -166,8 +181,23 @@ def plan(request: Request, bench: Bench, store: Store, strict: bool = False) -> 
     if not cells:
         raise InputError("grid", "has no cells", "name a model")
     groups: dict[str, int] = {}
-    planned = [_look(number, cell, bench, store, request.reuse, groups, strict) for number, cell in enumerate(cells)]
-    return Plan(request, tuple(planned), list(cells))
+    looked = [_look(number, cell, bench, store, request.reuse, groups, strict) for number, cell in enumerate(cells)]
+    return Plan(request, tuple(_estimated(looked, cells, bench, store)), list(cells))
+
+
+def _estimated(looked: list[Planned], cells: list[Cell], bench: Bench, store: Store) -> Iterator[Planned]:
+    """The open cells with what they need, in turn: the first one that looks at certain adversarial clips makes them."""
+    if not any(one.state == "open" for one in looked):
+        yield from looked
+        return
+    rates = Rates(store, bench, cells)
+    made = store.crafted(-(-len(bench.records(cells[0])) // bench.batch_size))
+    for one, cell in zip(looked, cells, strict=True):
+        if one.state == "open":
+            work = estimate(cell, bench, made)
+            yield replace(one, work=work, seconds=rates.seconds(cell, work))
+        else:
+            yield one
 
 
 def _look(index: int, cell: Cell, bench: Bench, store: Store, reuse: str, groups: dict[str, int], strict: bool) -> Planned:
@@ -178,11 +208,15 @@ def _look(index: int, cell: Cell, bench: Bench, store: Store, reuse: str, groups
         state = store.state(name) if reuse != "never" else None
         if state == "ok" or (state and reuse != "missing"):
             return Planned(index, str(cell), name, bundle, 0, "stored")
-        return Planned(index, str(cell), name, bundle, estimate(cell, bench), "open")
     except InputError as error:
         if strict:
             raise
         return Planned(index, str(cell), "", bundle, 0, "impossible", str(error))
+    try:
+        check_threat(cell, bench)
+    except InputError as error:  # shares no clips, for it makes and sees none
+        return Planned(index, str(cell), name, groups.setdefault(f"impossible {index}", len(groups)), 0, "impossible", str(error))
+    return Planned(index, str(cell), name, bundle, 0, "open")
 
 
 def _shared(cell: Cell) -> str:

@@ -46,4 +46,4 @@ def _is_done(path: Path, store: Store) -> bool:
         plan, since = Plan.read(path), path.stat().st_mtime
     except (InputError, OSError):  # gone since, or of another version, which may be at work
         return False
-    return not any(one.state == "open" and unfinished(one, plan, store, since) for one in plan.cells)
+    return not any(one.to_run and unfinished(one, plan, store, since) for one in plan.cells)

@@ -1,6 +1,5 @@
 """How long a plan takes, from what its models' cells took before, and how much it stores."""
 
-import csv
 import math
 import time
 from dataclasses import dataclass
@@ -10,9 +9,8 @@ import torch
 from ...core.interfaces import Model
 from ..bench import Bench
 from ..cell import Cell
-from ..store import Store
-from ..target import GRADIENT_COST
 from .plan import Plan
+from .rates import device_of
 
 TRIED = 4
 """Clips of the pass that is timed where the store knows nothing of a model."""
@@ -42,20 +40,18 @@ class Summary:
     shared_bytes: int
 
     @classmethod
-    def of(cls, plan: Plan, store: Store, bench: Bench) -> "Summary":
+    def of(cls, plan: Plan, bench: Bench) -> "Summary":
         """Sums a plan up; a model that the store knows nothing of is timed for one pass."""
-        rates: dict[str, float] = {}
-        known = _stored_rates(store, bench)
+        timed: dict[str, float] = {}
         seconds, size = [], 0
         for one in plan.cells:
             if one.state != "open":
                 seconds.append(0.0)
                 continue
             cell = plan.cell(one)
-            model = cell.model.text
-            if model not in rates:
-                rates[model] = known[model] if model in known else _timed(cell, bench)
-            seconds.append(rates[model] * one.work)
+            if one.seconds is None and cell.model.text not in timed:
+                timed[cell.model.text] = _timed(cell, bench)
+            seconds.append(timed[cell.model.text] * one.work if one.seconds is None else one.seconds)
             size += BYTES_PER_CLIP * len(bench.records(cell))
         states = {state: sum(one.state == state for one in plan.cells) for state in ("open", "stored", "impossible")}
         shared = sum(len(cells) - 1 for cells in plan.bundles())
@@ -83,33 +79,8 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def _stored_rates(store: Store, bench: Bench) -> dict[str, float]:
-    """Seconds per forward pass of a clip, by model, from the attacked cells that the store's table names."""
-    try:
-        with (store.folder / "cells.csv").open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        return _rates(rows, bench)
-    except (OSError, KeyError, ValueError):  # none yet, or another version's
-        return {}
-
-
-def _rates(rows: list[dict[str, str]], bench: Bench) -> dict[str, float]:
-    here = _device(bench)
-    totals: dict[str, tuple[float, float]] = {}
-    for row in rows:
-        # Oblivious and transferred cells may have taken their clips from a neighbour.
-        same = (row["device"] == here or not bench.computes) and row.get("dtype", "float32") == bench.precision
-        if row["status"] == "ok" and same and row["threat"].startswith(("white-box", "adaptive", "grey-box")):
-            work, wall = totals.get(row["model"], (0.0, 0.0))
-            more = GRADIENT_COST * float(row["grad_calls"]) + float(row["queries"])
-            totals[row["model"]] = work + more, wall + float(row["wall_s"])
-    return {model: wall / work for model, (work, wall) in totals.items() if work > 0}
-
-
 def _device(bench: Bench) -> str:
-    if not bench.computes:
-        return "the workers'"
-    return torch.cuda.get_device_name(bench.device) if bench.device.type == "cuda" else "cpu"
+    return device_of(bench) if bench.computes else "the workers'"
 
 
 def _largest(plan: Plan, bench: Bench) -> int:
