@@ -83,14 +83,17 @@ def test_a_process_number_that_is_used_again_is_another_process(two):
     assert one.claim("cell") is not None
 
 
-def test_deaths_count_within_one_run_only(two, tmp_path, sleeper):
+def test_deaths_of_this_run_and_of_earlier_ones_are_told_apart(two, tmp_path, sleeper):
     one, _ = two
     sleeper.kill()
     sleeper.wait()
     gone = {"pid": sleeper.pid, "born": 1}
     leave(one, "a", **gone, deaths=1)
     leave(one, "b", **gone, deaths=1, run="another")
-    assert (one.claim("a").deaths, one.claim("b").deaths) == (2, 0)
+    leave(one, "c", **gone, deaths=1, earlier=3)
+    leave(one, "d", **gone, deaths=1, earlier=3, run="another")
+    found = [one.claim(name) for name in "abcd"]
+    assert [(lease.deaths, lease.earlier) for lease in found] == [(2, 0), (0, 2), (2, 3), (0, 5)]
     names = [Leases(tmp_path).me.run for _ in range(2)]
     assert names[0] != names[1], "a run without a name is one of its own"
 

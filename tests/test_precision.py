@@ -9,6 +9,7 @@ from robustvideo.benchmark import InputSpec, Model, evaluate
 from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.core.interfaces import Batch, ClipRecord
 from robustvideo.benchmark.core.registry import ready
+from robustvideo.benchmark.evaluation import run
 from robustvideo.benchmark.evaluation.bench import Bench
 from robustvideo.benchmark.evaluation.cell import Cell
 from robustvideo.benchmark.evaluation.grid import resolve_chain
@@ -157,4 +158,25 @@ def test_a_clip_that_does_not_fit_alone_is_an_error(seen, net, clips, labels, mo
     batch = Batch([ClipRecord(f"clip{number}", None, 0, "") for number in range(5)], clips)
     with pytest.raises(torch.OutOfMemoryError, match="made up"):
         judge(cell, bench, pipeline, batch, clips, labels)
+    shared_room.cache_clear()
+
+
+def test_memory_that_runs_out_between_passes_halves_them_too(seen, monkeypatch):
+    cell, bench = seen("none")
+    shared_room.cache_clear()
+    fits, tried = 8, []
+
+    def measure(*_):
+        tried.append(bench.room(cell).rows)
+        if tried[-1] > fits:
+            raise torch.OutOfMemoryError("made up")
+        return {"clips": {"correct": [1]}}
+
+    monkeypatch.setattr(Bench, "hash", lambda *_: "0")
+    monkeypatch.setattr(Bench, "spec", lambda *_: {})
+    monkeypatch.setattr(run, "_measure", measure)
+    assert run.run_cell(cell, bench)["status"] == "ok" and tried == [32, 16, 8]
+    fits = 0
+    failed = run.run_cell(cell, bench)
+    assert failed["error"] == "OutOfMemoryError: made up" and tried[3:] == [8, 4, 2, 1]
     shared_room.cache_clear()

@@ -184,6 +184,20 @@ def test_a_cell_that_kills_its_workers_is_given_up(crime, workers, model, tmp_pa
     assert_nothing_left(tmp_path)
 
 
+def test_a_cell_that_kills_run_after_run_is_given_up(model, tmp_path):
+    """Its worker is the driver, so that every run is a new one."""
+    ran = words(tmp_path, f"{model}:build:crime=kill", "--quiet", "--executor", "inline")
+    assert finish("run", *ran).returncode == -signal.SIGKILL
+    (lease,) = files(tmp_path, "leases")
+    lease.write_text(json.dumps(json.loads(lease.read_text()) | {"earlier": 3}))
+    assert finish("run", *ran).returncode == -signal.SIGKILL
+    assert json.loads(files(tmp_path, "leases")[0].read_text())["earlier"] == 4
+    last = finish("run", *ran)
+    assert last.returncode == 1 and sum(cell["status"] == "error" for cell in contents(tmp_path).values()) == 1, last.stderr
+    assert "5 workers died over this cell" in str(list(contents(tmp_path).values()))
+    assert_nothing_left(tmp_path)
+
+
 def test_a_cell_that_kills_one_worker_is_not_given_up(model, tmp_path):
     spec = f"{model}:build:crime=kill-once,marker={tmp_path / 'marker'}"
     ran = finish("run", *words(tmp_path, spec, "--quiet", "--executor", "local", "--workers", 1))

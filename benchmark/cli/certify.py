@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -89,9 +89,7 @@ def certify(
             found = certify_clips(cell, bench, how, tick)
     failures = bench.footage.failures(bench.scene(cell))
     if out:
-        about = dict(dataset=data.text, split=cell.split, model=subject.text, weights_sha256=bench.model(cell).weights_sha256)
-        how_made = dict(defense="+".join(map(str, chain)), sigma=chain[0].values["sigma"], n0=n0, n=n, alpha=alpha, seed=seed)
-        _write(out, clips_table(found, **about, **how_made))
+        _write(out, clips_table(found, weights_sha256=bench.model(cell).weights_sha256, **_settings(cell, how)))
     _print(cell, how, found, bench.model(cell).input)
     if failures:
         print(f"{len(failures)} clips could not be decoded, the first: {failures[0].reason}", file=sys.stderr)
@@ -120,6 +118,13 @@ def _check(out: Path) -> None:
             raise IsADirectoryError(0, "it is a folder")
     except OSError as error:
         raise InputError("out", f"{out} cannot be written: {error.strerror or error}") from None
+
+
+def _settings(cell: "Cell", how: "Procedure") -> dict[str, Any]:
+    """What every row of the file says of the cell."""
+    about = {"dataset": cell.dataset.text, "split": cell.split, "model": cell.model.text, "seed": cell.seed}
+    about |= {"defense": "+".join(map(str, cell.defense)), "sigma": cell.defense[0].values["sigma"]}
+    return about | {"n0": how.n0, "n": how.n, "alpha": how.alpha}
 
 
 def _write(out: Path, table: "pd.DataFrame") -> None:

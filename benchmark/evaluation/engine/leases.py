@@ -35,6 +35,7 @@ class Lease:
         pid: Its process there.
         born: When that process was started, in clock ticks since the host's boot: process numbers are used again.
         deaths: How many workers of this run have died over the cell.
+        earlier: How many of earlier runs have, since it was last given back.
     """
 
     owner: str
@@ -43,6 +44,7 @@ class Lease:
     pid: int
     born: int
     deaths: int = 0
+    earlier: int = 0
 
 
 UNREADABLE = Lease("", "", "", 0, 0)
@@ -92,13 +94,15 @@ class Leases:
         Raises:
             InputError: The store cannot be written.
         """
-        path, deaths = self.folder / f"{name}.json", 0
+        path, mine = self.folder / f"{name}.json", self.me
         holder = self._read(path)
         if holder is not None:
             if self._lives(path, holder) or not self._bury(path, holder):
                 return None
-            deaths = holder.deaths + 1 if holder.run == self.me.run else 0
-        mine = replace(self.me, deaths=deaths)
+            if holder.run == mine.run:
+                mine = replace(mine, deaths=holder.deaths + 1, earlier=holder.earlier)
+            else:
+                mine = replace(mine, earlier=holder.earlier + holder.deaths + 1)
         return mine if self._take(path, mine) else None
 
     def release(self, name: str) -> None:

@@ -14,7 +14,11 @@ from .leases import Lease, Leases
 from .plan import Plan, Planned
 
 DEATHS = 2
-"""Workers that a cell may kill before it is given up."""
+"""Workers of one run that a cell may kill before it is given up."""
+
+RUNS = 5
+"""Workers of earlier runs. A driver that works itself takes its run with it when it is killed, and that need not be the cell's
+doing."""
 
 PAUSE = 0.2
 """Seconds between looks while every open cell is in other hands; twice as many each time, up to LONGEST."""
@@ -84,7 +88,8 @@ def _run(planned: Planned, plan: Plan, store: Store, bench: Bench, lease: Lease,
     keep = store.partial(planned.hash)
     if plan.request.reuse == "never" and keep.exists() and keep.stat().st_mtime < since:
         keep.unlink()  # of an earlier run, of which nothing is to be taken
-    result = quarantined(cell, bench, lease.deaths) if lease.deaths >= DEATHS else run_cell(cell, bench, keep)
+    given_up = lease.deaths >= DEATHS or lease.earlier >= RUNS
+    result = quarantined(cell, bench, lease.deaths + lease.earlier) if given_up else run_cell(cell, bench, keep)
     store.put(result)
     with suppress(OSError):  # it is stored, whatever becomes of this
         keep.unlink(missing_ok=True)
