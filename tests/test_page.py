@@ -210,6 +210,7 @@ def test_under_a_track_the_page_shows_what_the_board_of_the_track_shows(opened):
     assert [one.track for one in tracks] == ["shapes-corruptions", "shapes-linf"]
     tab = opened(build(results), [Picture("p", "A plot", "Falls.", b"", PICTURE)], tracks).tab
     whole, seen = tab.evaluate(READ), []
+    assert tab.locator("#section option").count() == 3, "the clips of all cells, and not once more those of a track"
     for name in ("shapes-linf", "shapes-corruptions"):
         tab.get_by_label("Track").select_option(name)
         seen.append(tab.evaluate(READ))

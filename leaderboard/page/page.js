@@ -121,4 +121,5 @@ one("track")?.addEventListener("input", choose);
 one("csv").addEventListener("click", download);
 one("theme").addEventListener("click", theme);
 print.addEventListener("change", show);
+if (one("track")) choose();
 show();
