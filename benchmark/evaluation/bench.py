@@ -19,6 +19,7 @@ from ..data.selection import balanced, fit_split
 from ..models.armed import arm
 from ..models.armoury import Owner
 from ..models.build import build_model
+from .ahead import Ahead
 from .cell import Cell
 from .components import check_attack, check_corruption, check_links, check_threat
 from .crafted import Crafted
@@ -46,6 +47,7 @@ class Bench:
         keeper: Asked for adversarial clips that are handed on and not in memory; makes them where nobody keeps them.
         computes: Whether it is computed with, or only looked at: then what this machine lacks does not matter.
         footage: Gives the clips.
+        ahead: Brings them to the device.
     """
 
     device: torch.device = torch.device("cpu")
@@ -56,13 +58,14 @@ class Bench:
     keeper: Keeper = lambda cell, number, batch, make: make()
     computes: bool = True
     footage: Footage = field(init=False)
+    ahead: Ahead = field(init=False)
     _live: dict[str, Any] = field(default_factory=dict)
     _crafted: dict[str, Crafted] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.computes:
             prepare(self.precision, self.device)
-        self.footage = Footage(self.device, self.batch_size)
+        self.footage, self.ahead = Footage(self.device, self.batch_size), Ahead(self.device)
 
     def room(self, cell: Cell) -> Room:
         """How many clips fit into a pass of the cell's model, or of the one that it is attacked through: learnt once."""
@@ -142,9 +145,7 @@ class Bench:
 
     def clips(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Float clips in [0, 1] and labels, on the device."""
-        # Python goes on while pinned memory is copied; the passes wait for it. `tests/speed/device.py` weighs what that takes.
-        held = batch.clips.pin_memory() if self.device.type == "cuda" else batch.clips
-        clips = held.to(self.device, non_blocking=True)
+        clips = self.ahead.clips(batch)
         return clips if clips.is_floating_point() else clips.float().div_(255), batch.labels.to(self.device)
 
     def fitted_once(self, cell: Cell, make: Callable[[], Any]) -> Any:

@@ -90,7 +90,7 @@ def flips(cell: Cell, bench: Bench, measured: "Measured") -> list[float | None]:
     pipeline = bench.pipeline(cell)
     for moment in range(1, cell.shifts + 1):
         seen: dict[str, int] = {}
-        for batch in bench.footage.batches(bench.scene(cell, moment)):
+        for batch in bench.ahead.batches(bench.footage.batches(bench.scene(cell, moment))):
             clips, labels = bench.clips(batch)
             if bench.stopped():
                 raise KeyboardInterrupt

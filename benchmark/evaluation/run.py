@@ -205,7 +205,7 @@ def _measure(cell: Cell, bench: Bench, partial: Partial) -> dict[str, Any]:
     done = partial.load(measured, sample)
     attack, fitting = fit(cell, bench) if cell.attack else (None, {})
     number = -1
-    for number, batch in enumerate(bench.footage.batches(scene)):
+    for number, batch in enumerate(bench.ahead.batches(bench.footage.batches(scene))):
         if number < done:
             partial.seen(batch, measured, sample)
             continue

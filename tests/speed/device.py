@@ -108,7 +108,7 @@ def decoded(records: list[ClipRecord], spec: InputSpec) -> float:
 def feeding(case: Case, runs: int, attacked: float, records: list[ClipRecord]) -> None:
     """What is decoded, carried to the device and consumed, in clips per second."""
     bench = case.benches["float32"]
-    jobs: dict[str, Callable[[], object]] = {"carrying, as the harness does": lambda: bench.clips(case.batch)}
+    jobs: dict[str, Callable[[], object]] = {"carrying, pinned": lambda: bench.clips(case.batch)}
     jobs["carrying, plainly"] = lambda: case.batch.clips.to(case.device).float().div_(255)
     jobs |= {f"clean, {name}": lambda name=name: case.scores(name) for name in case.benches}
     rates = {name: CLIPS / seconds for name, seconds in medians(jobs, 4 * runs, case.wait).items()}
