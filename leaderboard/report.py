@@ -6,6 +6,7 @@ from pathlib import Path
 from ..benchmark.core.errors import InputError
 from ..benchmark.core.files import write_atomically
 from .comparisons import Spot
+from .gate.identity import one_checkpoint
 from .measured import Table, printed_spots, table_of
 from .papers import claims, published, tables
 from .report_pages import chapter, comparisons, front, numbers
@@ -27,9 +28,10 @@ def report(store_folder: Path, outcome: Outcome | None = None) -> dict[str, str 
         outcome: What gives the tables; those of `vbench paper` by default.
 
     Raises:
-        InputError: The folder is no store, or holds no cells.
+        InputError: The folder is no store, holds no cells, or those of two checkpoints of one model.
     """
     results = Results.read([store_folder])
+    one_checkpoint([cell["spec"] for cell in results.cells if cell["status"] == "ok"], str(store_folder))
     measured = {name: (outcome or studied)(name, results) for name in _wanted()}
     known = {name: _published(name) for name in measured}
     verdicts = [decide(claim, measured[claim.table].spots, measured[claim.table].reason) for claim in claims()]

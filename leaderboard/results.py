@@ -58,7 +58,9 @@ class Results:
                     count += 1
                     other = found.get(cell["cell"])
                     if other and other["status"] == cell["status"] == "ok" and _judged(other) != _judged(cell):
-                        raise InputError("store", _differs(cell, held[cell["cell"]], folder), "delete the one that is wrong")
+                        raise InputError(
+                            "store", _differs(cell, held[cell["cell"]], folder), "leave one store out, or measure the cell anew"
+                        )
                     if other is None or _rank(cell) > _rank(other):
                         found[cell["cell"]], held[cell["cell"]] = cell, folder
                         _share(cell["clips"], lists)

@@ -1,6 +1,6 @@
 """Batches on their way to a GPU, of which there is none here: what is asked of it, and in which order."""
 
-from contextlib import nullcontext
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -37,7 +37,14 @@ def gpu(monkeypatch):
         return clips.clone()
 
     monkeypatch.setattr(ahead.torch.cuda, "Stream", Stream)
-    monkeypatch.setattr(ahead.torch.cuda, "stream", lambda stream: nullcontext())
+
+    @contextmanager
+    def on(stream):
+        asked.append("aside")
+        yield
+        asked.append("back")
+
+    monkeypatch.setattr(ahead.torch.cuda, "stream", on)
     monkeypatch.setattr(ahead.torch.cuda, "current_stream", lambda device: Stream.__new__(Stream))
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda clips: clips)
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda clips, stream: asked.append("kept"))
@@ -52,8 +59,10 @@ def test_the_next_batch_is_copied_while_one_is_worked_on(gpu):
     for number, batch in enumerate(there.batches(batches(3))):
         asked.append(f"work on {number}")
         assert torch.equal(there.clips(batch), batch.clips)
-    assert asked == ["a stream", "copy 0", "copy 1", "work on 0", "wait", "kept"] + [
-        *("copy 2", "work on 1", "wait", "kept"),
+    assert asked == [
+        *("a stream", "aside", "copy 0", "back"),
+        *("aside", "copy 1", "back", "work on 0", "wait", "kept"),
+        *("aside", "copy 2", "back", "work on 1", "wait", "kept"),
         *("work on 2", "wait", "kept"),
     ]
 
@@ -61,9 +70,9 @@ def test_the_next_batch_is_copied_while_one_is_worked_on(gpu):
 def test_a_batch_that_is_looked_at_again_is_copied_again(gpu):
     there, asked = gpu
     (batch,) = there.batches(batches(1))
-    assert asked == ["a stream", "copy 0"]
+    assert asked == ["a stream", "aside", "copy 0", "back"]
     there.clips(batch)
-    assert asked[2:] == ["copy 0"], "the round is over: nothing of it is kept"
+    assert asked[4:] == ["copy 0"], "the round is over: nothing of it is kept"
 
 
 def test_whoever_stops_early_leaves_nothing_behind(gpu):

@@ -218,10 +218,10 @@ def mine(tmp_path, monkeypatch):
 
     (tmp_path / "mine.py").write_text(MINE)
 
-    def clips(records, spec, folder):
-        return toy(max(8, len(records)), 0, spec.frames, spec.size)
+    def clips(records, spec, *_):
+        return {name: toy(max(8, len(part)), 0, spec.frames, spec.size) for name, part in records.items()}
 
-    monkeypatch.setattr(defended, "read_clips", clips)
+    monkeypatch.setattr(defended, "read_parts", clips)
 
     class Two:
         classes = ("dark", "bright")

@@ -233,7 +233,7 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_training(videos, tm
 
 
 def test_a_failed_command_leaves_no_folder(videos, tmp_path):
-    with pytest.raises(InputError, match="has no split .train."):
+    with pytest.raises(InputError, match="there is no split .train."):
         train_defended(
             resolve("defense", "at"), resolve("model", SMALL, weights="random"),
             resolve("dataset", "folder", root=str(videos / "train")), QUICK, tmp_path / "new", False,

@@ -91,6 +91,17 @@ def test_what_cannot_be_compared_is_told_and_not_compared(tmp_path, made, says):
     assert len(ran.error.splitlines()) == 1 and "nothing was compared" in ran.error and "cells differ" not in ran.out
 
 
+def test_of_several_cells_of_one_name_the_most_alike_are_held_against_each_other(tmp_path):
+    a = [made_cell([1.0] * 9, limit=None), made_cell([1.0] * 9, limit=9, seed=3)]
+    b = [made_cell([1.0] * 8, limit=8, seed=7), made_cell([1.0] * 8, limit=8)]
+    found = diff(put_all(tmp_path / "a", a), put_all(tmp_path / "b", b))
+    said = sorted(one["reason"] for one in found["apart"])
+    assert [("seed" in one, "limit: none -> 8" in one, "limit: 9 -> 8" in one) for one in said] == [
+        (True, False, True),
+        (False, True, False),
+    ]
+
+
 def test_the_same_work_on_other_clips_is_told_as_such(tmp_path):
     a = [made_cell([1.0] * 8, limit=8), made_cell([1.0] * 8, limit=8, attack=PGD), made_cell([1.0] * 8, limit=8, seed=1)]
     b = [made_cell([1.0] * 9, limit=9), made_cell([1.0] * 9, limit=9, attack=FGSM), made_cell([1.0] * 10, dataset="other")]

@@ -121,6 +121,10 @@ def test_a_long_spec_does_not_hide_the_status(ask):
     store = Store(Path(ask().store))
     store.put({"schema": 1, "cell": "ab" * 12, "spec": {"model": "m" * 50_000}, "status": "error", "clips": {}})
     assert store.state("ab" * 12) == "error" and store.state("cd" * 12) is None
+    text = store.path("ab" * 12).read_text()
+    store.path("ab" * 12).write_text(text.replace('"schema":1', '"schema":99'))
+    with pytest.raises(InputError, match="is no cell of schema 1; use the vbench version"):
+        store.state("ab" * 12)
     store.path("ab" * 12).write_text("{ no cell")
     with pytest.raises(InputError, match="is not JSON"):
         store.state("ab" * 12)

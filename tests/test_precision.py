@@ -161,13 +161,12 @@ def test_a_clip_that_does_not_fit_alone_is_an_error(seen, net, clips, labels, mo
     shared_room.cache_clear()
 
 
-def test_memory_that_runs_out_between_passes_halves_them_too(seen, monkeypatch):
+def test_memory_that_runs_out_between_passes_halves_the_batches(seen, monkeypatch):
     cell, bench = seen("none")
-    shared_room.cache_clear()
     fits, tried = 8, []
 
     def measure(*_):
-        tried.append(bench.room(cell).rows)
+        tried.append(bench.batch_size)
         if tried[-1] > fits:
             raise torch.OutOfMemoryError("made up")
         return {"clips": {"correct": [1]}}
@@ -175,8 +174,9 @@ def test_memory_that_runs_out_between_passes_halves_them_too(seen, monkeypatch):
     monkeypatch.setattr(Bench, "hash", lambda *_: "0")
     monkeypatch.setattr(Bench, "spec", lambda *_: {})
     monkeypatch.setattr(run, "_measure", measure)
-    assert run.run_cell(cell, bench)["status"] == "ok" and tried == [32, 16, 8]
+    found = run.run_cell(cell, bench)
+    assert (found["status"], found["provenance"]["batch_size"], tried) == ("ok", 8, [32, 16, 8])
     fits = 0
     failed = run.run_cell(cell, bench)
     assert failed["error"] == "OutOfMemoryError: made up" and tried[3:] == [8, 4, 2, 1]
-    shared_room.cache_clear()
+    assert bench.batch_size == 8, "one cell that is too large does not make all others slow"

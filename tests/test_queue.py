@@ -74,6 +74,22 @@ def test_what_failed_is_tried_again_although_the_plan_of_a_killed_driver_lies_th
         assert unfinished(first, found, store, path.stat().st_mtime)
 
 
+def test_a_driver_does_not_take_away_the_plan_of_one_that_came_after_it(asked):
+    found, store = planned(asked())
+    path = found.path(store)
+    with _queued(found, store):
+        found.write(store)  # the later one's
+        os.utime(path, (9e9, 9e9))
+    assert path.exists()
+    with _queued(found, store):
+        pass
+    assert not path.exists()
+    worker(store.folder, found.id, "cpu", os.getppid(), True)  # one that comes too late has nothing to do
+    assert not list(store.folder.glob("cells/*/*"))
+    with pytest.raises(InputError, match=f"no plan {found.id} in its queue"):
+        worker(store.folder, found.id, "cpu", None, True)
+
+
 def test_adversarial_clips_lie_there_no_longer_than_they_are_needed(asked):
     found, store = planned(asked())
     found.write(store)

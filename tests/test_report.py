@@ -422,6 +422,12 @@ def test_a_report_is_written_or_is_one_line(planted: Planted, tmp_path: Path):
         write_report(planted.folder, tmp_path / "file" / "out", planted.outcome)
 
 
+def test_two_checkpoints_of_a_model_are_not_mixed(tmp_path: Path):
+    put_all(tmp_path, [made_cell([1.0] * 4), made_cell([0.0] * 4, weights_sha256="f" * 64)])
+    with pytest.raises(InputError, match="holds two checkpoints of tsm: .*; keep them in stores of their own"):
+        report(tmp_path)
+
+
 def test_an_empty_folder_is_one_line(tmp_path: Path):
     with pytest.raises(InputError):
         report(tmp_path / "missing")

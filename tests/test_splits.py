@@ -77,7 +77,7 @@ class Made:
 
     def records(self, split):
         if split not in self.groups:
-            raise InputError("split", f"no {split}")
+            raise InputError("split", f"there is no {split}")
         return [ClipRecord(f"{split}-{number}", "x", 0, group) for number, group in enumerate(self.groups[split])]
 
 
@@ -89,14 +89,31 @@ def test_own_validation_clips_are_taken_unless_they_are_what_is_tested_on():
     assert len(tested["val"]) == 1 and tested["val"][0].group in groups["train"] and len(tested["train"]) == 9
 
 
-def test_what_cannot_be_trained_on_is_one_line(ucf):
+def test_what_cannot_be_trained_on_is_one_line(ucf, tmp_path):
     with pytest.raises(InputError, match=r"the training clips are of 1 video, so none can be held out; choose one"):
         parts(Made({"train": "aaa", "test": "b"}))
-    with pytest.raises(InputError, match="no train$"):
-        parts(Made({"test": "b"}))
+    for groups, lacks in (({"test": "b"}, "train"), ({"train": "ab"}, "test")):
+        with pytest.raises(InputError, match=f"dataset: training needs clips .* there is no split '{lacks}'; add one: a folder"):
+            parts(Made(groups))
     (ucf / "ucfTrainTestlist" / "trainlist01.txt").unlink()
     with pytest.raises(InputError, match=r"trainlist01\.txt"):
         parts(resolve("dataset", "ucf101", root=str(ucf)).create())
+
+
+def test_a_clip_is_never_trained_on_and_tested_on(ucf, tmp_path):
+    """A list is one split, whatever it is called."""
+    listed = write(tmp_path / "list.txt", "".join(f"Bowling/v_Bowling_g{group:02}_c01.avi 0\n" for group in range(8, 20)))
+    with pytest.raises(InputError, match=r"v_Bowling_g\d\d_c01 is a clip of (train|val) and of test; a clip has one split"):
+        parts(resolve("dataset", "ucf101", root=str(ucf), list=str(listed)).create())
+
+
+def test_a_split_that_is_there_and_broken_is_not_passed_over(tmp_path):
+    for place in ("train/a/1", "train/b/2", "test/a/3", "test/b/4"):
+        clip(tmp_path / f"{place}.mp4")
+    assert len(parts(resolve("dataset", "folder", root=str(tmp_path)).create())["val"]) == 1
+    (tmp_path / "val" / "a").mkdir(parents=True)
+    with pytest.raises(InputError, match="val holds no videos"):
+        parts(resolve("dataset", "folder", root=str(tmp_path)).create())
 
 
 def test_many_clips_lie_in_a_file_that_nobody_sees(ucf, tmp_path, monkeypatch):

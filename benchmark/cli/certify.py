@@ -65,10 +65,7 @@ def certify(
     """
     subject, data = resolve_model(model), resolve("dataset", dataset)
     defense = _noisy(defense, sigma)
-    if not 1 <= batch_size <= 65536:
-        raise InputError("batch-size", f"{batch_size} is not from 1 to 65536", "give the number of copies per pass")
-    if out:
-        _check(out)
+    _check(batch_size, out)
 
     # torch is imported only now: names and values are checked by then.
     from ..data.selection import default_split
@@ -108,8 +105,12 @@ def _noisy(defense: str, sigma: str | None) -> str:
     return "+".join([first, *more])
 
 
-def _check(out: Path) -> None:
-    """Looks at the file to write before hours of computing."""
+def _check(batch_size: int, out: Path | None) -> None:
+    """Looks at the file to write, too, before hours of computing."""
+    if not 1 <= batch_size <= 65536:
+        raise InputError("batch-size", f"{batch_size} is not from 1 to 65536", "give the number of copies per pass")
+    if out is None:
+        return
     if out.suffix.lower() not in (".csv", ".json"):
         raise InputError("out", f"{out} ends neither in .csv nor in .json", "that is what is written")
     try:
@@ -166,12 +167,14 @@ def _note(how: "Procedure", found: "Sequence[Certificate]", spec: "InputSpec", c
     """What the radii mean, and how small they are beside an L-inf change of the whole clip."""
     from ..evaluation.certify import linf_norm
 
-    largest, norm = max(one.radius for one in found), linf_norm(spec, EPS)
+    right = [one.radius for one in found if one.prediction == one.record.label]
+    largest, norm = max(right, default=0.0), linf_norm(spec, EPS)
     size = f"3 x {spec.frames} x {spec.size} x {spec.size}"
     verdict = "it says nothing about L-inf 4/255 attacks" if largest < norm else "L-inf 4/255 lies within it"
     return (
         f"An abstention counts as wrong. {how.n0} + {how.n} draws per clip, alpha {how.alpha:g}: "
         f"no radius beyond {ceiling:.3f} can be certified, whatever the model.\n"
-        f"L-inf 4/255 on every pixel of a clip ({size}) is an L2 norm of {norm:.2f}. The largest radius found, {largest:.3f}, "
-        f"is {100 * largest / norm:.1f} % of that and covers such changes up to {4 * largest / norm:.2g}/255: {verdict}."
+        f"L-inf 4/255 on every pixel of a clip ({size}) is an L2 norm of {norm:.2f}. The largest radius of a right answer, "
+        f"{largest:.3f}, is {100 * largest / norm:.1f} % of that and covers such changes up to {4 * largest / norm:.2g}/255: "
+        f"{verdict}."
     )

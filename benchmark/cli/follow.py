@@ -52,13 +52,13 @@ def follow_plan(plan: "Plan", bench: "Bench", store: "Store", progress: "RunProg
 def _queued(plan: "Plan", store: "Store") -> "Iterator[None]":
     """Keeps the plan in the queue while it is worked on: one that lies there already may be somebody else's, who needs it.
 
-    It is written anew all the same: what failed before is this run's to try again.
+    It is written anew all the same: what failed before is this run's to try again. Whoever wrote it last takes it away.
     """
     from ..evaluation.engine.plan import stays
 
     path = plan.path(store)
     before = stays(path)
-    plan.write(store, stays=bool(before))
+    mine = plan.write(store, stays=bool(before)).stat().st_mtime_ns
     finished = False
     try:
         yield
@@ -66,7 +66,8 @@ def _queued(plan: "Plan", store: "Store") -> "Iterator[None]":
     finally:
         if not before and (finished or before is None):
             with suppress(OSError):
-                path.unlink(missing_ok=True)
+                if path.stat().st_mtime_ns == mine:
+                    path.unlink()
 
 
 def _executed(plan: "Plan", bench: "Bench", store: "Store", progress: "RunProgress") -> "Iterator[tuple[Done, int | None]]":

@@ -3,6 +3,7 @@
 import json as json_module
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -62,17 +63,20 @@ def paper(
             raise InputError("paper", f"{name} has fixed clips and models", "leave --dataset, --checkpoint and --limit out")
         _study(find_study(name), out, json, quiet)
     else:
-        setting = Setting(dataset, limit, dict(_assigned(text) for text in checkpoint or []))
+        setting = Setting(dataset, limit, _assigned(checkpoint or []))
         _table(find_grid(name, setting), store, out, device, batch_size, json, quiet)
 
 
-def _assigned(text: str) -> tuple[str, str]:
-    model, _, weights = text.partition("=")
-    if not model or not weights:
-        raise InputError(
-            "checkpoint", f"{text!r} is not MODEL=FILE", "such as i3d=i3d.pth, or i3d=i3d:preset=r50,weights=i3d.pth"
-        )
-    return model, weights
+def _assigned(texts: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        model, _, weights = text.partition("=")
+        if not model or not weights:
+            remedy = "such as i3d=i3d.pth, or i3d=i3d:preset=r50,weights=i3d.pth"
+            raise InputError("checkpoint", f"{text!r} is not MODEL=FILE", remedy)
+        if found.setdefault(model, weights) != weights:
+            raise InputError("checkpoint", f"{model} is given {found[model]} and {weights}", "leave one of them out")
+    return found
 
 
 def _list(store: Path, json: bool) -> None:

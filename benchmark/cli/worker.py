@@ -46,7 +46,7 @@ def worker(
     from .stopping import INTERRUPTED, stopping
 
     where, failed, problems = Store(store), False, []
-    paths = _paths(where, plan)  # first, for a wrong folder is not to be made
+    paths = _paths(where, plan, parent is not None)  # first, for a wrong folder is not to be made
     where.writable()
     chosen = choose_device(device)
     try:
@@ -66,11 +66,12 @@ def worker(
         raise typer.Exit(1)
 
 
-def _paths(store: "Store", name: str | None) -> list[Path]:
+def _paths(store: "Store", name: str | None, driven: bool) -> list[Path]:
+    """The plans to work on; the one of a driver may have been finished by another driver since."""
     from ..evaluation.engine.plan import in_queue
 
     paths = [path for path in in_queue(store) if name is None or path.stem == name]
-    if not paths:
+    if not paths and not driven:
         asked = f"no plan {name}" if name else "no plan"
         raise InputError(
             "store", f"{store.folder} has {asked} in its queue", "run vbench plan ... --store <folder> --queue first"

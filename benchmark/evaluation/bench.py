@@ -73,6 +73,11 @@ class Bench:
         rows = self.batch_size * (8 if self.device.type == "cuda" else 1)
         return shared_room(str(self.device), str(cell.source or cell.model), self.precision, rows)
 
+    def resize(self, batch_size: int) -> None:
+        """From now on batches of another size; what is held of the old ones goes."""
+        self.batch_size, self.footage = batch_size, Footage(self.device, batch_size)
+        self._crafted.clear()
+
     def dataset(self, cell: Cell) -> Dataset:
         """The cell's data set."""
         return self.once(f"dataset {cell.dataset}", cell.dataset.create)

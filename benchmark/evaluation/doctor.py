@@ -13,7 +13,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, distribution, version
 from io import BytesIO
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ..core.files import cache_root
 
@@ -116,7 +116,7 @@ def codec(name: str, container: str, encoder: str, needed: State) -> list[Findin
 
     file, picture = BytesIO(), np.full((32, 32, 3), 128, np.uint8)
     with av.open(file, "w", format=container) as made:
-        stream = made.add_stream(encoder, rate=25)
+        stream: Any = made.add_stream(encoder, rate=25)
         stream.width = stream.height = 32
         stream.pix_fmt = "yuv420p"
         for _ in range(3):

@@ -97,16 +97,18 @@ class Footage:
             taken.failures.extend(failures)
             if batch is not None:
                 size += batch.clips.nbytes
-                if size <= KEPT_BYTES:
+                if (
+                    size > KEPT_BYTES or scene.moment
+                ):  # later moments are seen once; the next cell starts with the clips as they are
+                    taken.batches.clear()
+                else:
+                    while size + sum(one.size for one in known.values()) > KEPT_BYTES:
+                        del known[next(iter(known))]
                     taken.batches.append(batch)
                 yield batch
         self._failures[scene.name] = taken.failures
-        # Later moments are seen once; the next cell starts with the clips as they are.
-        if scene.moment or size > KEPT_BYTES:
-            return
-        while size + sum(one.size for one in known.values()) > KEPT_BYTES:
-            del known[next(iter(known))]
-        known[scene.name] = taken
+        if size <= KEPT_BYTES and not scene.moment:
+            known[scene.name] = taken
 
     def failures(self, scene: Scene) -> list[Failure]:
         """The clips that could not be decoded, known once `batches` has ended."""

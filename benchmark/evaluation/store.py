@@ -18,6 +18,8 @@ HEAD = 4096
 """Bytes of a cell's file in which its status usually stands."""
 
 _STATUS = re.compile(rb'"status":"(\w+)"')
+_BEGINNING = f'{{"schema":{SCHEMA},'.encode()
+"""Of a cell's file; one that begins otherwise is read whole, which tells what it is."""
 
 Reuse = Literal["missing", "never", "always", "only-cache"]
 REUSE: tuple[Reuse, ...] = ("missing", "never", "always", "only-cache")
@@ -51,7 +53,8 @@ class Store:
         """
         try:
             with open(f"{self.folder}/cells/{cell[:2]}/{cell}.json", "rb", buffering=0) as stream:
-                found = _STATUS.search(stream.read(HEAD))
+                head = stream.read(HEAD)
+                found = _STATUS.search(head) if head.startswith(_BEGINNING) else None
         except FileNotFoundError:
             return None
         except OSError as error:

@@ -16,7 +16,7 @@ from .clips import Split
 from .entries import Recipe
 from .loop import Plan
 from .recipe import check_folder, describe, finish, follow, key_of
-from .splits import parts, read_clips
+from .splits import parts, read_parts
 from .trial import tried
 
 
@@ -50,9 +50,8 @@ def train_defended(
     learner = untrained(lambda: made.learner(base.to(device)), recipe.seed).to(device)
     records = parts(data)
     check_folder(out)
-    splits = {
-        name: Split(*read_clips(part, base.input, out), ids=[record.id for record in part]) for name, part in records.items()
-    }
+    clips = read_parts(records, base.input, out, progress)
+    splits = {name: Split(*both, ids=[record.id for record in records[name]]) for name, both in clips.items()}
     path = out / file_name(defense, Owner(model, dataset))
     what = [defense.text, defense.entry.version, model.text, base.weights_sha256]
     plan = Plan(learner, splits["train"], splits["val"], recipe, made.trial, key=key_of(what, recipe, records))

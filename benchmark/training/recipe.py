@@ -25,7 +25,7 @@ from .clips import Split
 from .entries import Recipe
 from .loop import History, Plan, accuracy, run
 from .progress import TrainProgress
-from .splits import parts, read_clips
+from .splits import parts, read_parts
 
 
 def train_tiny(model: str, dataset: str, recipe: Recipe, out: Path, progress: bool = True) -> Path:
@@ -54,7 +54,7 @@ def train_tiny(model: str, dataset: str, recipe: Recipe, out: Path, progress: bo
     ready.to("cuda" if torch.cuda.is_available() else "cpu")
     records = parts(made)
     check_folder(out)
-    clips = {split: read_clips(part, ready.input, out) for split, part in records.items()}
+    clips = read_parts(records, ready.input, out, progress)
     path = out / zoo.file_name(component.entry.name, component.values["preset"], plain_name(data))
     learnt = Split(*clips["train"], ids=[record.id for record in records["train"]])
     plan = Plan(Learner(ready), learnt, Split(*clips["val"]), recipe, key=key_of([component.text], recipe, records))

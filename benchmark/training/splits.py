@@ -2,12 +2,15 @@
 
 import hashlib
 import os
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from ..core.errors import InputError
@@ -26,33 +29,38 @@ def parts(data: Dataset) -> dict[str, list[ClipRecord]]:
     """The clips to train on, to validate on and to test on.
 
     Tested is on the split that is tested by custom; `1-train` belongs to a split `1`, to others `train`. Papers validate on what
-    they test on. Here the epoch is never chosen by test clips: it is by the split `val` where that is another one, else by a
-    tenth of the training split's source videos, which are not trained on; which ones depends on the names of the videos alone.
+    they test on. Here no epoch is chosen by test clips: validation clips are those of the split `val` where that is another one,
+    else those of a tenth of the training split's source videos, which are not trained on; which ones depends on the names of the
+    videos alone.
 
     Returns:
-        The records by `train`, `val` and `test`.
+        The records by `train`, `val` and `test`; no clip is in two of them.
 
     Raises:
-        InputError: There is no training split, its files are missing, or all its clips are of one video.
+        InputError: There is no training split, its files are missing, all its clips are of one video, or a clip is in two splits.
     """
     tested = default_split(data)
     own = f"{tested}-train"
-    learn = data.records(own if own in getattr(data, "splits", ()) else "train")
-    test = data.records(tested)
-    if tested != "val" and _has(data, "val"):
-        return {"train": learn, "val": data.records("val"), "test": test}
-    held = _held_out(learn)
-    train, val = ([one for one in learn if (one.group in held) == wanted] for wanted in (False, True))
-    return {"train": train, "val": val, "test": test}
+    learn = _records(data, own if own in getattr(data, "splits", ()) else "train")
+    val, test = _validation(data, tested), _records(data, tested)
+    if not val:
+        held = _held_out(learn)
+        learn, val = ([one for one in learn if (one.group in held) == wanted] for wanted in (False, True))
+    found = {"train": learn, "val": val, "test": test}
+    _check_apart(found)
+    return found
 
 
-def read_clips(records: Sequence[ClipRecord], spec: InputSpec, folder: Path) -> tuple[Tensor, Tensor]:
+def read_clips(
+    records: Sequence[ClipRecord], spec: InputSpec, folder: Path, tick: Callable[[int], None] = lambda clips: None
+) -> tuple[Tensor, Tensor]:
     """All clips of a split, uint8 (M, 3, T, H, W), and their labels (M,).
 
     Args:
         records: Which.
         spec: The model's input.
         folder: Where clips above `IN_MEMORY` bytes lie while the process lives, in a file without a name.
+        tick: Told how many more clips are decoded.
 
     Raises:
         InputError: There is none, one cannot be read (a model is trained on all or not at all), or the folder is full.
@@ -69,19 +77,57 @@ def read_clips(records: Sequence[ClipRecord], spec: InputSpec, folder: Path) -> 
         done = sum(map(len, labels))
         clips[done : done + len(batch.clips)] = batch.clips
         labels.append(batch.labels)
+        tick(len(batch.clips))
     assert clips is not None
     return clips, torch.cat(labels)
 
 
-def _has(data: Dataset, split: str) -> bool:
-    """Whether there are such clips; of a split that an official data set has, missing files are an error of their own."""
-    known = getattr(data, "splits", None)
-    if known is not None:
-        return split in known
+def read_parts(
+    found: Mapping[str, Sequence[ClipRecord]], spec: InputSpec, folder: Path, progress: bool
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """`read_clips` of all parts, with a bar on stderr."""
+    console, count = Console(stderr=True), sum(map(len, found.values()))
+    if progress and not console.is_terminal:
+        print(f"decoding {count:,} clips", file=sys.stderr, flush=True)
+    columns = TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TextColumn("ETA"), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not (progress and console.is_terminal)) as bar:
+        task = bar.add_task("decoding", total=count)
+        return {name: read_clips(part, spec, folder, lambda clips: bar.advance(task, clips)) for name, part in found.items()}
+
+
+def _records(data: Dataset, split: str) -> list[ClipRecord]:
     try:
-        return bool(data.records(split))
-    except InputError:
-        return False
+        return data.records(split)
+    except InputError as error:
+        if not str(error).startswith("split: "):
+            raise
+        problem = f"training needs clips to train on and to test on, and there is no split {split!r}"
+        raise InputError(
+            "dataset", problem, "add one: a folder ROOT/train and ROOT/test, or a column split of a manifest"
+        ) from None
+
+
+def _validation(data: Dataset, tested: str) -> list[ClipRecord]:
+    """The data set's own validation clips; none where it has none, or is tested on them."""
+    if tested == "val" or "val" not in getattr(data, "splits", ("val",)):
+        return []
+    try:
+        return data.records("val")
+    except InputError as error:
+        if str(error).startswith("split: "):
+            return []
+        raise
+
+
+def _check_apart(found: Mapping[str, Sequence[ClipRecord]]) -> None:
+    """Lists and manifests may name a clip for training and for testing."""
+    seen: dict[tuple[object, ...], str] = {}
+    for part, records in found.items():
+        for one in records:
+            other = seen.setdefault((one.path, one.start, one.stop, one.id), part)
+            if other != part:
+                problem = f"{one.id} is a clip of {other} and of {part}"
+                raise InputError("dataset", problem, "a clip has one split; a list or manifest of one split cannot be trained on")
 
 
 def _held_out(records: Sequence[ClipRecord]) -> set[str]:

@@ -137,11 +137,20 @@ def as_json(diff: Diff) -> str:
 
 
 def _elsewhere(left: Iterable[Nickname], right: Iterable[Nickname]) -> list[tuple[Nickname, Nickname]]:
-    """Of cells that are in one each, those of one name: the same work on other clips, or with another seed."""
+    """Of cells that are in one each, those of one name, the most alike first: the same work on other clips, or another seed."""
     there: dict[str, list[Nickname]] = {}
-    for key in sorted(right, key=str, reverse=True):
+    for key in right:
         there.setdefault(key[-1], []).append(key)
-    return [(key, there[key[-1]].pop()) for key in sorted(left, key=str) if there.get(key[-1])]
+    unlike = [
+        (sum(a != b for a, b in zip(one, other, strict=True)), str(one), str(other), one, other)
+        for one in left
+        for other in there.get(one[-1], [])
+    ]
+    pairs: dict[Nickname, Nickname] = {}
+    for _, _, _, one, other in sorted(unlike, key=lambda found: found[:3]):
+        if one not in pairs and other not in pairs.values():
+            pairs[one] = other
+    return list(pairs.items())
 
 
 def _side(path: Path) -> dict[Nickname, list[_Cell]]:

@@ -30,7 +30,7 @@ class Rates:
 
     def __init__(self, store: Store, bench: Bench, cells: Sequence[Cell]) -> None:
         self._here, self._precision = device_of(bench) if bench.computes else None, bench.precision
-        self._models = {cell.model.text for cell in cells}
+        self._models = {(cell.source or cell.model).text for cell in cells}
         self._trusted = {str(cell.attack) for cell in cells} | {cell.defense_text for cell in cells}
         try:
             with (store.folder / "cells.csv").open(encoding="utf-8", newline="") as file:
@@ -40,7 +40,8 @@ class Rates:
 
     def seconds(self, cell: Cell, work: int) -> float | None:
         """What so much work of a cell takes; None where the store does not tell."""
-        known = self._rates.get((cell.model.text, _sort(cell.kind, not cell.full)), self._rates.get((cell.model.text, FULL)))
+        model = (cell.source or cell.model).text  # a transfer's time goes to the model that it is made on
+        known = self._rates.get((model, _sort(cell.kind, not cell.full)), self._rates.get((model, FULL)))
         return None if known is None else known * work
 
     def _read(self, rows: "csv.DictReader[str]") -> dict[tuple[str, str], float]:

@@ -49,9 +49,10 @@ class Summary:
                 seconds.append(0.0)
                 continue
             cell = plan.cell(one)
-            if one.seconds is None and cell.model.text not in timed:
-                timed[cell.model.text] = _timed(cell, bench)
-            seconds.append(timed[cell.model.text] * one.work if one.seconds is None else one.seconds)
+            crafted_on = (cell.source or cell.model).text
+            if one.seconds is None and crafted_on not in timed:
+                timed[crafted_on] = _timed(cell, bench)
+            seconds.append(timed[crafted_on] * one.work if one.seconds is None else one.seconds)
             size += BYTES_PER_CLIP * len(bench.records(cell))
         states = {state: sum(one.state == state for one in plan.cells) for state in ("open", "stored", "impossible")}
         shared = sum(len(cells) - 1 for cells in plan.bundles())
