@@ -189,7 +189,7 @@ def test_interrupted_runs_go_on_where_they_stopped(end, world, tmp_path):
     store = tmp_path / "store"
     words = [
         *RUN[:2],
-        "model.py:build:wait=0.15",
+        "model.py:build:wait=0.05",
         *RUN[3:],
         "--attack",
         "pgd:steps=8",
@@ -201,18 +201,18 @@ def test_interrupted_runs_go_on_where_they_stopped(end, world, tmp_path):
     command = [sys.executable, "-m", "robustvideo.benchmark.cli.main", *words]
     pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE}
     process = subprocess.Popen(command, cwd=world, text=True, preexec_fn=heed_interrupts, **pipes)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while not list(store.rglob("cells/??/*.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
     time.sleep(0.2)
     process.send_signal(end)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=240)
     kept = {path: path.read_bytes() for path in store.rglob("cells/??/*.json")}
     assert kept and len(kept) < 5
     if end == signal.SIGINT:
         assert process.returncode == 130 and "interrupted" in stderr and "Traceback" not in stderr
         assert len(pd.read_csv(store / "cells.csv")) == len(kept)
-    again = vbench(*words[:2], "model.py:build:wait=0.15", *words[3:], "--reuse", "only-cache", cwd=world)
+    again = vbench(*words[:2], "model.py:build:wait=0.05", *words[3:], "--reuse", "only-cache", cwd=world)
     assert again.returncode == 1, "cells that were not made are no success"
     assert {path: path.read_bytes() for path in store.rglob("cells/??/*.json")} == kept
 
