@@ -110,8 +110,11 @@ class Seen:
     @property
     def searched(self) -> bool:
         """Whether the attack did without gradients and searched; random noise, the sanity floor, is no search."""
-        clips = zip(self.clips["queries"], self.clips["solved"], strict=True) if self.black_box else ()
-        return self.black_box and self.attack.name != "noise" and all(asked >= SEARCH for asked, solved in clips if solved < 0)
+        if not self.black_box or self.attack.name == "noise":
+            return False
+        return all(
+            asked >= SEARCH for asked, solved in zip(self.clips["queries"], self.clips["solved"], strict=True) if solved < 0
+        )
 
     @property
     def declared(self) -> Mapping[str, Any]:

@@ -10,6 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from robustvideo.benchmark.evaluation.bench import Bench
+from robustvideo.benchmark.evaluation.engine.plan import Plan, plan
+from robustvideo.benchmark.evaluation.request import Request
+from robustvideo.benchmark.evaluation.store import Store
+
 MODEL = """
 import os
 import signal
@@ -68,6 +73,16 @@ def model_file(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.py").write_text(MODEL)
     return folder / "model.py"
+
+
+def asked(**options: Any) -> Request:
+    """A request on eight clips."""
+    return Request(**{"limit": 8, "device": "cpu"} | options)
+
+
+def planned(request: Request, bench: Bench | None = None, strict: bool = False) -> Plan:
+    """What it comes to."""
+    return plan(request, bench or Bench(), Store(Path(request.store)), strict)
 
 
 def words(store: Path, model: object, *more: object) -> list[str]:

@@ -1,16 +1,16 @@
 """Estimates of plans: a store tells what the same cells took before, and the longest go first."""
 
 import csv
+from functools import partial
 from pathlib import Path
 
 import pytest
-from grids import model_file
+from grids import asked, model_file, planned
 from robustvideo.benchmark.evaluation import run
 from robustvideo.benchmark.evaluation.bench import Bench
-from robustvideo.benchmark.evaluation.engine.plan import Plan, grid_of, plan
+from robustvideo.benchmark.evaluation.engine.plan import Plan, grid_of
 from robustvideo.benchmark.evaluation.engine.rates import Rates
 from robustvideo.benchmark.evaluation.engine.summary import Summary
-from robustvideo.benchmark.evaluation.request import Request
 from robustvideo.benchmark.evaluation.store import Store
 from robustvideo.benchmark.evaluation.tables import write_tables
 
@@ -27,14 +27,7 @@ def model(tmp_path_factory):
 def ask(model, tmp_path):
     """A request on eight clips."""
 
-    def make(**options):
-        return Request(**{"model": [model], "limit": 8, "store": str(tmp_path / "store"), "device": "cpu"} | options)
-
-    return make
-
-
-def planned(request, bench=None):
-    return plan(request, bench or Bench(), Store(Path(request.store)))
+    return partial(asked, model=[model], store=str(tmp_path / "store"))
 
 
 def record(found, store):

@@ -2,10 +2,12 @@
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from grids import asked, planned
 from robustvideo.benchmark.cli.main import main
 from robustvideo.benchmark.core import source
 from robustvideo.benchmark.core.errors import InputError
@@ -13,7 +15,6 @@ from robustvideo.benchmark.evaluation import bench, identity, run
 from robustvideo.benchmark.evaluation.bench import Bench
 from robustvideo.benchmark.evaluation.engine.plan import Plan, grid_of, in_queue, plan
 from robustvideo.benchmark.evaluation.engine.summary import Summary, duration
-from robustvideo.benchmark.evaluation.request import Request
 from robustvideo.benchmark.evaluation.store import Store
 
 MODEL = """
@@ -49,10 +50,7 @@ def model(tmp_path_factory):
 def ask(model, tmp_path):
     """A request for the trivial model on eight clips."""
 
-    def make(**options):
-        return Request(**{"model": [model], "limit": 8, "store": str(tmp_path / "store"), "device": "cpu"} | options)
-
-    return make
+    return partial(asked, model=[model], store=str(tmp_path / "store"))
 
 
 @pytest.fixture
@@ -70,10 +68,6 @@ def vbench(model, tmp_path, monkeypatch, capsys):
         return code or 0, *capsys.readouterr()
 
     return run
-
-
-def planned(request, strict=False):
-    return plan(request, Bench(), Store(Path(request.store)), strict)
 
 
 def states(found):
@@ -285,8 +279,8 @@ def test_what_no_attacker_can_do_is_planned_as_impossible_and_becomes_a_row_at_o
     table = " ".join(vbench("plan", *asked)[1].split())
     assert "7 to run, 5 impossible, 2 of them on clips that another one makes" in table
 
-    measured, measure = [], run._measure
-    monkeypatch.setattr(run, "_measure", lambda cell, *more: measured.append(cell) or measure(cell, *more))
+    measured, measure = [], run._measure_batches
+    monkeypatch.setattr(run, "_measure_batches", lambda cell, *more: measured.append(cell) or measure(cell, *more))
     assert vbench("run", *asked, "-q")[0] == 1
     assert len(measured) == 7, "no clip is decoded for the others"
     stored = {cell["cell"]: cell for cell in Store(tmp_path / "store").cells()}

@@ -173,7 +173,7 @@ def test_memory_that_runs_out_between_passes_halves_the_batches(seen, monkeypatc
 
     monkeypatch.setattr(Bench, "hash", lambda *_: "0")
     monkeypatch.setattr(Bench, "spec", lambda *_: {})
-    monkeypatch.setattr(run, "_measure", measure)
+    monkeypatch.setattr(run, "_measure_batches", measure)
     found = run.run_cell(cell, bench)
     assert (found["status"], found["provenance"]["batch_size"], tried) == ("ok", 8, [32, 16, 8])
     fits = 0

@@ -93,13 +93,12 @@ class Footage:
             yield from taken.batches
             return
         taken, size = Taken([], []), 0
+        passing = scene.moment > 0  # later moments are seen once; the next cell starts with the clips as they are
         for batch, failures in self._read(scene):
             taken.failures.extend(failures)
             if batch is not None:
                 size += batch.clips.nbytes
-                if (
-                    size > KEPT_BYTES or scene.moment
-                ):  # later moments are seen once; the next cell starts with the clips as they are
+                if passing or size > KEPT_BYTES:
                     taken.batches.clear()
                 else:
                     while size + sum(one.size for one in known.values()) > KEPT_BYTES:
@@ -107,7 +106,7 @@ class Footage:
                     taken.batches.append(batch)
                 yield batch
         self._failures[scene.name] = taken.failures
-        if size <= KEPT_BYTES and not scene.moment:
+        if not passing and size <= KEPT_BYTES:
             known[scene.name] = taken
 
     def failures(self, scene: Scene) -> list[Failure]:

@@ -127,7 +127,7 @@ def run_cell(cell: Cell, bench: Bench, keep: Path | None = None) -> dict[str, An
         if cell.defense:
             result["declared"] = _declared(bench.pipeline(cell))
         check_threat(cell, bench)  # before clips are decoded or a perturbation is fitted
-        result |= _fitted(cell, bench, partial, keep)
+        result |= _measure(cell, bench, partial)
     except Exception as error:  # a failing cell is a row, and the run goes on
         known = isinstance(error, InputError)
         reason = str(error) if known else f"{type(error).__name__}: {error}"
@@ -186,7 +186,7 @@ def _on_its_card(cell: Cell, bench: Bench) -> float | None:
     return card.get(f"{cell.split.replace('-', '_')}_accuracy")
 
 
-def _fitted(cell: Cell, bench: Bench, partial: Partial, keep: Path | None) -> dict[str, Any]:
+def _measure(cell: Cell, bench: Bench, partial: Partial) -> dict[str, Any]:
     """Measures a cell. Passes fit by themselves; where memory runs out all the same, it is measured in smaller batches.
 
     Later cells have them too, but where not even one clip fits: that says nothing of other cells.
@@ -194,7 +194,7 @@ def _fitted(cell: Cell, bench: Bench, partial: Partial, keep: Path | None) -> di
     asked = bench.batch_size
     while True:
         try:
-            return _measure(cell, bench, partial)
+            return _measure_batches(cell, bench, partial)
         except torch.OutOfMemoryError:
             if bench.batch_size == 1:
                 bench.resize(asked)
@@ -202,10 +202,10 @@ def _fitted(cell: Cell, bench: Bench, partial: Partial, keep: Path | None) -> di
         # Only here is the failed attempt's memory free: while the error is handled it holds on to it.
         bench.resize(bench.batch_size // 2)
         torch.cuda.empty_cache()
-        partial = Partial(keep, bench.batch_size)
+        partial.resize(bench.batch_size)
 
 
-def _measure(cell: Cell, bench: Bench, partial: Partial) -> dict[str, Any]:
+def _measure_batches(cell: Cell, bench: Bench, partial: Partial) -> dict[str, Any]:
     measured, sample, scene = Measured(), Sample(), bench.scene(cell)
     done = partial.load(measured, sample)
     attack, fitting = fit(cell, bench) if cell.attack else (None, {})

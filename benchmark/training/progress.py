@@ -2,11 +2,13 @@
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from .loop import Epoch, History
 
@@ -60,6 +62,18 @@ class TrainProgress:
             each = (time.monotonic() - self._started) / (epoch.number - self._before)
             left = timedelta(seconds=round(each * (self._epochs - epoch.number)))
             print(f"{text} ETA {left}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def decoding(clips: int, show: bool) -> Iterator[Callable[[int], None]]:
+    """The progress of decoding so many clips, a bar on a terminal and a line elsewhere; to be told how many more are done."""
+    console = Console(stderr=True)
+    if show and not console.is_terminal:
+        print(f"decoding {clips:,} clips", file=sys.stderr, flush=True)
+    columns = TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TextColumn("ETA"), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not (show and console.is_terminal)) as bar:
+        task = bar.add_task("decoding", total=clips)
+        yield lambda more: bar.advance(task, more)
 
 
 def _said(epoch: Epoch, epochs: int) -> str:

@@ -2,21 +2,19 @@
 
 import hashlib
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from ..core.errors import InputError
 from ..core.interfaces import ClipRecord, Dataset, InputSpec
 from ..data.loader import load
 from ..data.selection import default_split
+from .progress import decoding
 
 HELD_OUT = 10
 """One source video in so many validates, where the data set has no clips for it."""
@@ -41,8 +39,9 @@ def parts(data: Dataset) -> dict[str, list[ClipRecord]]:
     """
     tested = default_split(data)
     own = f"{tested}-train"
-    learn = _records(data, own if own in getattr(data, "splits", ()) else "train")
-    val, test = _validation(data, tested), _records(data, tested)
+    learn, test = (_needed(data, split) for split in (own if own in getattr(data, "splits", ()) else "train", tested))
+    has_own = tested != "val" and "val" in getattr(data, "splits", ("val",))
+    val = _found(data, "val") if has_own else None
     if not val:
         held = _held_out(learn)
         learn, val = ([one for one in learn if (one.group in held) == wanted] for wanted in (False, True))
@@ -67,55 +66,42 @@ def read_clips(
     """
     if not records:
         raise InputError("dataset", "a split has no clips", "training needs clips to train on, to validate on and to test on")
-    clips: Tensor | None = None
-    labels: list[Tensor] = []
+    clips, done = None, 0
     for batch, failures in load(records, spec, batch_size=64):
         if failures or batch is None:
             raise InputError("dataset", f"{len(failures)} videos cannot be read, the first: {failures[0].reason}")
         if clips is None:
             clips = _room((len(records), *batch.clips.shape[1:]), folder)
-        done = sum(map(len, labels))
         clips[done : done + len(batch.clips)] = batch.clips
-        labels.append(batch.labels)
+        done += len(batch.clips)
         tick(len(batch.clips))
     assert clips is not None
-    return clips, torch.cat(labels)
+    return clips, torch.tensor([record.label for record in records])
 
 
 def read_parts(
     found: Mapping[str, Sequence[ClipRecord]], spec: InputSpec, folder: Path, progress: bool
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """`read_clips` of all parts, with a bar on stderr."""
-    console, count = Console(stderr=True), sum(map(len, found.values()))
-    if progress and not console.is_terminal:
-        print(f"decoding {count:,} clips", file=sys.stderr, flush=True)
-    columns = TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TextColumn("ETA"), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not (progress and console.is_terminal)) as bar:
-        task = bar.add_task("decoding", total=count)
-        return {name: read_clips(part, spec, folder, lambda clips: bar.advance(task, clips)) for name, part in found.items()}
+    """`read_clips` of all parts, with their progress on stderr."""
+    with decoding(sum(map(len, found.values())), progress) as tick:
+        return {name: read_clips(part, spec, folder, tick) for name, part in found.items()}
 
 
-def _records(data: Dataset, split: str) -> list[ClipRecord]:
+def _needed(data: Dataset, split: str) -> list[ClipRecord]:
+    found = _found(data, split)
+    if found is None:
+        problem = f"training needs clips to train on and to test on, and there is no split {split!r}"
+        raise InputError("dataset", problem, "add one: a folder ROOT/train and ROOT/test, or a column split of a manifest")
+    return found
+
+
+def _found(data: Dataset, split: str) -> list[ClipRecord] | None:
+    """The clips of a split; None where the data set has no such split."""
     try:
         return data.records(split)
     except InputError as error:
-        if not str(error).startswith("split: "):
-            raise
-        problem = f"training needs clips to train on and to test on, and there is no split {split!r}"
-        raise InputError(
-            "dataset", problem, "add one: a folder ROOT/train and ROOT/test, or a column split of a manifest"
-        ) from None
-
-
-def _validation(data: Dataset, tested: str) -> list[ClipRecord]:
-    """The data set's own validation clips; none where it has none, or is tested on them."""
-    if tested == "val" or "val" not in getattr(data, "splits", ("val",)):
-        return []
-    try:
-        return data.records("val")
-    except InputError as error:
-        if str(error).startswith("split: "):
-            return []
+        if error.argument == "split":
+            return None
         raise
 
 

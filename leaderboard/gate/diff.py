@@ -92,9 +92,8 @@ def compare(a: Path, b: Path) -> Diff:
     """
     left, right = _side(a), _side(b)
     changes, apart = [], []
-    matched = [(key, key) for key in left.keys() & right.keys()] + _elsewhere(
-        left.keys() - right.keys(), right.keys() - left.keys()
-    )
+    matched = [(key, key) for key in left.keys() & right.keys()]
+    matched += _elsewhere(left.keys() - right.keys(), right.keys() - left.keys())
     for one, other in matched:
         pair = _pair(left.pop(one), right.pop(other))
         (changes if isinstance(pair, Change) else apart).append(pair)
@@ -146,11 +145,14 @@ def _elsewhere(left: Iterable[Nickname], right: Iterable[Nickname]) -> list[tupl
         for one in left
         for other in there.get(one[-1], [])
     ]
-    pairs: dict[Nickname, Nickname] = {}
+    pairs: list[tuple[Nickname, Nickname]] = []
+    taken: set[tuple[str, Nickname]] = set()
     for _, _, _, one, other in sorted(unlike, key=lambda found: found[:3]):
-        if one not in pairs and other not in pairs.values():
-            pairs[one] = other
-    return list(pairs.items())
+        sides = {("A", one), ("B", other)}
+        if not sides & taken:
+            taken |= sides
+            pairs.append((one, other))
+    return pairs
 
 
 def _side(path: Path) -> dict[Nickname, list[_Cell]]:

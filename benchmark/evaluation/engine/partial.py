@@ -38,6 +38,10 @@ class Partial:
         self._ids: list[str] = []
         self.spent = 0.0
 
+    def resize(self, batch_size: int) -> None:
+        """The cell is begun anew in batches of another size, or gone on with where such a state was kept."""
+        self._batch_size, self._ids, self.spent = batch_size, [], 0.0
+
     def load(self, measured: Measured, sample: Sample) -> int:
         """Fills in what an earlier worker measured, and returns how many batches that were."""
         state = self._read()
