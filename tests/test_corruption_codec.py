@@ -18,6 +18,7 @@ from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.core.integrity import ClipError
 from robustvideo.benchmark.core.rng import ClipRandom
 from robustvideo.benchmark.core.storage import from_frames, stored, to_frames
+from robustvideo.benchmark.data.shapes import Shapes
 from robustvideo.benchmark.data.video import count_frames, read_frames
 from robustvideo.corruptions.codec_damage import CHUNK, Noise, _lost, lossy
 from skimage import data
@@ -135,6 +136,17 @@ def test_any_frame_rate_encodes(encoder, rate):
     frames = panned(3, 32, 32)
     encoding = codec.constant_quality(encoder, 20) if encoder == "libx264" else codec.fixed_quantiser(encoder, 4)
     assert psnr(codec.decode(codec.encode(frames, encoding, rate), encoding.decoder, frames.shape), frames) > 25
+
+
+@pytest.mark.parametrize("encoder", ["libx264", "libx265"])
+def test_small_frames_make_the_same_bytes_whatever_lay_in_memory(encoder):
+    """x264's AVX-512 code and x265's single coding block make others as soon as memory is used again."""
+    path, made = Shapes().records("test")[5].path, set()
+    clip = read_frames(path, lambda total, rate: range(total))
+    for _ in range(6):
+        made.add(b"".join(packet.data for packet in codec.encode(clip, codec.constant_quality(encoder, 23))))
+        [np.full(size, 255, np.uint8) for size in (1000, 5000, 20000, 70000, 300000) for _ in range(20)].clear()
+    assert len(made) == 1
 
 
 def test_a_missing_encoder_is_named(video):

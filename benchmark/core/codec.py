@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 import av
 import numpy as np
+import torch
 from av.codec.codec import UnknownCodecError
 from av.error import ArgumentError, FFmpegError
 from av.video.codeccontext import VideoCodecContext
@@ -91,12 +92,22 @@ def _quiet(encoder: str) -> dict[str, str]:
     return {"x265-params": "log-level=none:pools=1:frame-threads=1"} if encoder == "libx265" else {}
 
 
-def _block(encoding: Encoding, width: int, height: int) -> dict[str, str]:
-    """Coding blocks below the size of the frame: of a frame that is a single one x265 makes other bytes every time."""
-    if encoding.encoder != "libx265" or max(width, height) > 64:
-        return {}
-    quiet = encoding.options["x265-params"]
-    return {"x265-params": f"{quiet}:ctu={32 if max(width, height) > 32 else 16}"}
+def _repeatable(encoding: Encoding, width: int, height: int) -> dict[str, str]:
+    """Options without which an encoder makes other bytes of the same frames from call to call."""
+    if encoding.encoder == "libx265" and max(width, height) <= 64:
+        # The coding blocks must be smaller than the frame.
+        quiet = encoding.options["x265-params"]
+        return {"x265-params": f"{quiet}:ctu={32 if max(width, height) > 32 else 16}"}
+    return repeatable_x264() if encoding.encoder == "libx264" else {}
+
+
+def repeatable_x264() -> dict[str, str]:
+    """Options without which libx264 makes other bytes of the same small frames from call to call.
+
+    Its macroblock tree then weighs what lay in memory before, in its AVX-512 code alone; with that of AVX2 the bytes are those of
+    machines that have no AVX-512.
+    """
+    return {"x264-params": "asm=AVX2"} if torch.backends.cpu.get_cpu_capability() == "AVX512" else {}
 
 
 def encode(frames: NDArray[np.uint8], encoding: Encoding, rate: float = RATE, layout: str = "rgb24") -> list[Coded]:
@@ -219,7 +230,7 @@ def configure(context: VideoCodecContext, encoding: Encoding, width: int, height
     context.width, context.height, context.pix_fmt = width, height, "yuv420p"
     context.framerate, context.time_base = rate, 1 / rate
     context.thread_count = 1
-    context.options = dict(encoding.options) | _block(encoding, width, height)
+    context.options = dict(encoding.options) | _repeatable(encoding, width, height)
 
 
 def packets_of(context: VideoCodecContext, encoding: Encoding, pictures: Iterable[VideoFrame], owner: str) -> list[Coded]:

@@ -9,6 +9,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.codec import repeatable_x264
 from ..core.errors import InputError
 from ..core.storage import from_frames, to_frames
 from . import video
@@ -63,9 +64,9 @@ def _check_size(source: Path) -> None:
 
 def _mp4(frames: NDArray[np.uint8], rate: float, tick: Callable[[int, int], None]) -> bytes:
     height, width = (side // 2 * 2 for side in frames.shape[1:3])  # yuv420p has no odd sides
-    file = io.BytesIO()
+    file, options = io.BytesIO(), QUALITY | repeatable_x264()
     with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1001), options=dict(QUALITY))
+        stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1001), options=options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         for number, frame in enumerate(frames):
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame[:height, :width]), format="rgb24")

@@ -19,6 +19,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from ..core.codec import repeatable_x264
+
 CLASSES = ("east", "south-east", "south", "south-west", "west", "north-west", "north", "north-east")
 OBJECTS = ("disc", "square", "ring", "plus", "slab", "pillar", "triangle", "cross")
 VARIANTS = ("shapes", "shapes-object", "shapes-motion")
@@ -113,7 +115,7 @@ def _mask(kind: int, cy: float, cx: float) -> np.ndarray:
 
 def encode(path: str | Path, frames: np.ndarray) -> None:
     """Write uint8 (T, H, W, 3) frames as an H.264 MP4: one thread and fixed options, so the bytes repeat."""
-    options = {"crf": str(CRF), "preset": "medium", "g": str(len(frames)), "threads": "1"}
+    options = {"crf": str(CRF), "preset": "medium", "g": str(len(frames)), "threads": "1"} | repeatable_x264()
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FPS, options=options)
         stream.height, stream.width = frames.shape[1:3]
