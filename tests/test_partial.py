@@ -4,14 +4,17 @@ import json
 import os
 import shutil
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from grids import model_file
-from robustvideo.benchmark.evaluation import checks, run
+from robustvideo.benchmark.evaluation import checks, measure, run
 from robustvideo.benchmark.evaluation.bench import Bench
 from robustvideo.benchmark.evaluation.engine import partial
 from robustvideo.benchmark.evaluation.engine.plan import grid_of
 from robustvideo.benchmark.evaluation.request import Request
+from robustvideo.benchmark.evaluation.target import CountedTarget
 
 FOOTAGE = {}
 """Decoded once; everything else is made anew, as in another process."""
@@ -125,3 +128,62 @@ def test_a_disk_that_is_full_for_a_while_costs_no_cell(attacked, whole, tmp_path
     run.run_cell(attacked, bench_for(), tmp_path / "partial" / "keep.json")
     assert json.loads((tmp_path / "partial" / "keep.json").read_text())["batches"] == 3
     shutil.rmtree(tmp_path / "partial")
+
+
+@pytest.mark.parametrize("attack", ["flicker:universal=true,cyclic=true,steps=6,fit_clips=16", "append:steps=6,fit_clips=16"])
+@pytest.mark.parametrize("threat", ["oblivious", "adaptive:eot=2"])
+def test_a_universal_perturbation_goes_on_in_the_round_where_it_was(attack, threat, cells, tmp_path, monkeypatch):
+    """Six rounds of a batch; the numbers of Adam, the clips that wait and every stream are those of an undisturbed making."""
+    asked = Request(model=[cells[0].model.text], attack=[attack], defense=["shuffle"], threat=[threat], limit=4)
+    cell = next(cell for cell in grid_of(asked).cells() if str(cell.threat) == threat)
+    whole, keep, rounds = numbers(run.run_cell(cell, bench_for())), tmp_path / "keep.json", []
+    answer = CountedTarget.gradient
+    monkeypatch.setattr(
+        CountedTarget, "gradient", lambda self, clips, *more: rounds.append(len(clips)) or answer(self, clips, *more)
+    )
+    for _ in range(3):
+        state = interrupted(cell, keep)
+        assert state["batches"] == 0 and state["fitting"]
+    assert len(rounds) == 3, "a round each"
+    assert numbers(run.run_cell(cell, bench_for(), keep)) == whole
+    assert whole["evidence"]["fit"]["gradients"] == 6 * 8 * (2 if "eot" in threat else 1)
+
+
+def test_what_was_made_for_another_cell_is_kept_with_the_next_one(cells, tmp_path, monkeypatch):
+    monkeypatch.setattr(partial, "EVERY", 0)
+    asked = Request(model=[cells[0].model.text], attack=["append:steps=3"], defense=["shuffle", "smoothing"], limit=4)
+    first, second = [cell for cell in grid_of(asked).cells() if str(cell.threat) == "oblivious"]
+    bench, keep = bench_for(), tmp_path / "keep.json"
+    run.run_cell(first, bench)
+    run.run_cell(first, bench, keep)
+    assert json.loads(keep.read_text())["fitting"] == "", "made where nothing was kept"
+    other = bench_for()
+    run.run_cell(first, other, keep)
+    answers = iter([False])
+    other.stopped = lambda: next(answers, True)
+    with pytest.raises(KeyboardInterrupt):
+        run.run_cell(second, other, tmp_path / "second.json")
+    assert json.loads((tmp_path / "second.json").read_text())["fitting"] == json.loads(keep.read_text())["fitting"] != ""
+
+
+def test_later_moments_go_on_after_their_last_batch(cells, tmp_path, monkeypatch):
+    for number, label in enumerate("abcdefgh"):
+        folder = tmp_path / "videos" / label / "clip"
+        folder.mkdir(parents=True)
+        for frame in range(12):
+            level = np.full((16, 16, 3), 20 * frame + number, dtype=np.uint8)
+            cv2.imwrite(str(folder / f"{frame:02d}.png"), level)
+    data = f"folder:root={tmp_path / 'videos'}"
+    asked = Request(model=[cells[0].model.text], dataset=data, shifts=2, defense=["shuffle"], threat=["oblivious"])
+    cell = grid_of(asked).cells()[1]
+    whole = numbers(run.run_cell(cell, Bench(batch_size=4)))
+    assert len(whole["clips"]["flips"]) == 8 and cell.defense
+    keep, judged, judge = tmp_path / "keep.json", [], measure.judge
+    monkeypatch.setattr(measure, "judge", lambda *more: judged.append(1) or judge(*more))
+    for heard in (3, 3):  # asked after every batch of the clips as they are, and before every later one
+        answers = iter([False] * heard)
+        bench = Bench(batch_size=4, stopped=lambda answers=answers: next(answers, True))
+        with pytest.raises(KeyboardInterrupt):
+            run.run_cell(cell, bench, keep)
+    assert len(judged) == 3 and [len(seen) for seen in json.loads(keep.read_text())["later"]] == [8, 4]
+    assert numbers(run.run_cell(cell, Bench(batch_size=4), keep)) == whole and len(judged) == 4

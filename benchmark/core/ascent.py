@@ -25,6 +25,14 @@ class Move(Protocol):
         """The same for some of the clips."""
         ...
 
+    def memory(self) -> list[Tensor]:
+        """What it remembers."""
+        ...
+
+    def recall(self, memory: list[Tensor]) -> None:
+        """Remembers that."""
+        ...
+
 
 class _Stateless:
     def __init__(self, step: float) -> None:
@@ -32,6 +40,13 @@ class _Stateless:
 
     def __getitem__(self, rows: Tensor) -> Self:
         return self
+
+    def memory(self) -> list[Tensor]:
+        """Nothing."""
+        return []
+
+    def recall(self, memory: list[Tensor]) -> None:
+        """Nothing."""
 
 
 class Sign(_Stateless):
@@ -83,6 +98,16 @@ class Momentum:
 
     def __getitem__(self, rows: Tensor) -> "Momentum":
         return Momentum(self._move[rows], self._decay, None if self._total is None else self._total[rows])
+
+    def memory(self) -> list[Tensor]:
+        """The sum, and what the other move remembers."""
+        return [] if self._total is None else [self._total, *self._move.memory()]
+
+    def recall(self, memory: list[Tensor]) -> None:
+        """Goes on with that."""
+        if memory:
+            self._total = memory[0]
+            self._move.recall(memory[1:])
 
     def __call__(self, x: Tensor, grad: Tensor) -> Tensor:
         """New iterates."""

@@ -1,8 +1,9 @@
 """What an attack promises, and what it may ask of the model that it attacks."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -10,6 +11,9 @@ from .budget import Limits
 from .interfaces import InputSpec
 from .losses import Loss, check_classes
 from .rng import ClipRandom
+
+State = dict[str, Any]
+"""Tensors, numbers, texts, and lists and dictionaries of such."""
 
 
 class Gradient(NamedTuple):
@@ -51,6 +55,16 @@ class Target(Protocol):
 
     def logits(self, clips: Tensor, rng: ClipRandom) -> Tensor:
         """Scores (N, K) as the deployed model gives them, without gradient: one query per clip."""
+        ...
+
+    def rounds(self, count: int, save: Callable[[], State], load: Callable[[State], None]) -> Iterable[int]:
+        """`range(count)` for the rounds of `fit`; where they were interrupted before, from there on.
+
+        Args:
+            count: How many rounds.
+            save: Gives all that the rounds to come depend on.
+            load: Takes that in, on the CPU, before the first of them.
+        """
         ...
 
     def note(self, name: str, values: Tensor, rng: ClipRandom) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .ascent import Move
-from .attack import Attack, Target
+from .attack import Attack, State, Target
 from .best import Best
 from .errors import InputError
 from .losses import Loss, margin
@@ -39,6 +39,15 @@ class Adam:
         if self._moments is not None:
             part._moments = self._moments[0][rows], self._moments[1][rows]
         return part
+
+    def memory(self) -> list[Tensor]:
+        """The number of steps, and both moments."""
+        return [] if self._moments is None else [torch.tensor(self._count), *self._moments]
+
+    def recall(self, memory: list[Tensor]) -> None:
+        """Goes on with that."""
+        if memory:
+            self._count, self._moments = int(memory[0]), (memory[1], memory[2])
 
     def __call__(self, x: Tensor, grad: Tensor) -> Tensor:
         """New iterates, of any shape (N, ...)."""
@@ -196,7 +205,17 @@ def fit_pattern(
         batch: Clips per step.
     """
     waiting = torch.arange(0, device=clips.device)
-    for _ in range(search.steps):
+
+    def save() -> State:
+        return {"theta": theta, "waiting": waiting, "move": search.move.memory(), "random": rng.state()}
+
+    def load(state: State) -> None:
+        nonlocal theta, waiting
+        theta, waiting = state["theta"].to(clips.device), state["waiting"].to(clips.device)
+        search.move.recall([part.to(clips.device) for part in state["move"]])
+        rng.restore(state["random"])
+
+    for _ in target.rounds(search.steps, save, load):
         if not len(waiting):
             waiting = rng.uniform(()).argsort()
         rows, waiting = waiting[:batch], waiting[batch:]

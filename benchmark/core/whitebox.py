@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from .attack import Gradient
+from .attack import Gradient, State
 from .cam import WithFeatures, last_maps
 from .errors import InputError
 from .interfaces import Scorer
@@ -64,6 +64,10 @@ class WhiteBox:
         """Scores (N, K) of one draw, without gradient."""
         with torch.no_grad():
             return self._scorer(clips, rng)
+
+    def rounds(self, count: int, save: Callable[[], State], load: Callable[[State], None]) -> range:
+        """All of them: nothing is kept."""
+        return range(count)
 
     def note(self, name: str, values: Tensor, rng: ClipRandom) -> None:
         """Nothing is kept."""

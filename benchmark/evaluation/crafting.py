@@ -121,38 +121,6 @@ def keep_budget(attack: Attack, clips: Tensor, made: Tensor) -> tuple[Tensor, Te
     return torch.where(per_clip(fine), made, clips), ~(inside & fine)
 
 
-def fit(cell: Cell, bench: Bench) -> tuple[Attack, dict[str, int]]:
-    """The cell's attack; a universal one with its perturbation made on other clips, under the cell's threat.
-
-    Returns:
-        The attack, and how many clips, gradients and queries its perturbation took in all; empty where it is not universal.
-
-    Raises:
-        InputError: There are no other clips to make it on.
-    """
-    attack = bench.attack(cell)
-    if not attack.universal:
-        return attack, {}
-    return bench.fitted_once(cell, lambda: _fit(cell, bench, attack))
-
-
-def _fit(cell: Cell, bench: Bench, attack: Attack) -> tuple[Attack, dict[str, int]]:
-    batch = bench.fitting_batch(cell)
-    clips, labels = bench.clips(batch)
-    assert cell.threat is not None
-
-    def tick(work: int) -> None:
-        bench.tick(work)
-        if bench.stopped():  # nothing of a perturbation that is half made can be kept
-            raise KeyboardInterrupt
-
-    target = CountedTarget(bench.attacked(cell), labels, cell.threat, False, bench.room(cell), tick)
-    rng = ClipRandom.for_clips(batch.ids, cell.seed, f"fit {purpose(cell)}", bench.device)
-    fitted = attack.fit(target, clips, labels, rng)
-    cost = {"clips": len(clips), "gradients": int(target.gradients.sum()), "queries": int(target.queries.sum())}
-    return fitted, cost
-
-
 def purpose(cell: Cell) -> str:
     """Names the streams of the cell's attack."""
     assert cell.attack is not None and cell.threat is not None

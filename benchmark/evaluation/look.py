@@ -13,7 +13,9 @@ from ..core.registry import Component
 from .bench import Bench
 from .cell import Cell
 from .crafted import Crafted
-from .crafting import craft, fit
+from .crafting import craft
+from .engine.partial import Partial
+from .fitting import fit
 from .footage import Scene
 from .grid import Grid
 from .measure import judging, passes
@@ -176,7 +178,7 @@ def take(cell: Cell, bench: Bench, wanted: str) -> Look:
     bench.check(cell)
     record = find_clip(bench.records(cell), wanted)
     batch = one_batch(bench, Scene(f"look {record.id}", bench.dataset(cell), [record], bench.model(cell).input))
-    attack, fitted = fit(cell, bench)
+    attack, fitted, _ = fit(cell, bench, Partial(None, bench.batch_size))
     clips, labels = bench.clips(batch)
     made = craft(cell, bench, attack, batch, clips, labels, cell.full)
     scores = _scores(cell, bench, batch, clips[0], made.clips[0])

@@ -1,6 +1,6 @@
 """Judging what a pipeline makes of clips, and keeping what was measured."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import isfinite
@@ -78,24 +78,39 @@ def judge(cell: Cell, bench: Bench, pipeline: Pipeline, batch: Batch, clips: Ten
     )
 
 
-def flips(cell: Cell, bench: Bench, measured: "Measured") -> list[float | None]:
+def flips(
+    cell: Cell, bench: Bench, measured: "Measured", later: list[dict[str, int]], save: Callable[[], None]
+) -> list[float | None]:
     """How often the decision on a clip changes from one frame to the next (ImageNet-P's flip probability, over time).
 
     The clip is judged as it is and `cell.shifts` times again, every time one frame later; a random pipeline by most passes.
 
+    Args:
+        cell: The cell.
+        bench: The live objects.
+        measured: What was decided of the clips as they are.
+        later: What was decided at later moments before the cell was interrupted, moment after moment; takes in the rest.
+        save: Called after every batch.
+
     Returns:
         Share of the changes in [0, 1] per clip, in the order of `measured`; None where a later clip could not be read.
+
+    Raises:
+        KeyboardInterrupt: Somebody asked to stop.
     """
-    said = [dict(zip((record.id for record in measured.records), measured.vectors.get("pred", []), strict=True))]
     pipeline = bench.pipeline(cell)
-    for moment in range(1, cell.shifts + 1):
-        seen: dict[str, int] = {}
+    for moment in range(max(1, len(later)), cell.shifts + 1):
+        if moment > len(later):
+            later.append({})
+        seen = later[moment - 1]
         for batch in bench.ahead.batches(bench.footage.batches(bench.scene(cell, moment))):
-            clips, labels = bench.clips(batch)
             if bench.stopped():
                 raise KeyboardInterrupt
-            seen |= dict(zip(batch.ids, judge(cell, bench, pipeline, batch, clips, labels).pred.tolist(), strict=True))
-        said.append(seen)
+            if not seen.keys() >= set(batch.ids):
+                clips, labels = bench.clips(batch)
+                seen |= dict(zip(batch.ids, judge(cell, bench, pipeline, batch, clips, labels).pred.tolist(), strict=True))
+                save()
+    said = [dict(zip((record.id for record in measured.records), measured.vectors.get("pred", []), strict=True)), *later]
     return [
         None
         if any(name not in seen for seen in said)

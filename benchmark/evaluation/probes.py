@@ -5,13 +5,13 @@ clips, and changes no result. What is too much of it is decided by `checks.own_f
 Hein 2020); Pintor et al. 2022, Indicators of Attack Failure (2106.09947).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..core.attack import Attack, Gradient, Target
+from ..core.attack import Attack, Gradient, State, Target
 from ..core.budget import Limits
 from ..core.interfaces import Batch
 from ..core.losses import Loss, margin
@@ -78,6 +78,9 @@ class _Noting:
 
     def logits(self, clips: Tensor, rng: ClipRandom) -> Tensor:
         return self._target.logits(clips, rng)
+
+    def rounds(self, count: int, save: Callable[[], State], load: Callable[[State], None]) -> Iterable[int]:
+        return self._target.rounds(count, save, load)
 
     def note(self, name: str, values: Tensor, rng: ClipRandom) -> None:
         self._target.note(name, values, rng)

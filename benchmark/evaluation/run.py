@@ -1,5 +1,6 @@
 """Running cells: measure one, run a grid, keep everything."""
 
+import functools
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -20,8 +21,9 @@ from .components import check_threat
 from .corruptions import described
 from .cost import estimate
 from .crafted import Crafted
-from .crafting import craft, fit
+from .crafting import craft
 from .engine.partial import Partial
+from .fitting import fit
 from .grid import Grid
 from .measure import Measured, flips, judge
 from .probes import Watched
@@ -208,8 +210,9 @@ def _measure(cell: Cell, bench: Bench, partial: Partial) -> dict[str, Any]:
 def _measure_batches(cell: Cell, bench: Bench, partial: Partial) -> dict[str, Any]:
     measured, sample, scene = Measured(), Sample(), bench.scene(cell)
     done = partial.load(measured, sample)
-    attack, fitting = fit(cell, bench) if cell.attack else (None, {})
-    number = -1
+    attack, fitting, number = None, {}, -1
+    if cell.attack:
+        attack, fitting, _ = fit(cell, bench, partial)
     for number, batch in enumerate(bench.ahead.batches(bench.footage.batches(scene))):
         if number < done:
             partial.seen(batch, measured, sample)
@@ -226,7 +229,8 @@ def _measure_batches(cell: Cell, bench: Bench, partial: Partial) -> dict[str, An
     try:
         evidence = _evidence(cell, bench, sample, attack) | ({"fit": fitting} if fitting else {})
         if cell.shifts:
-            measured.vectors["flips"] = flips(cell, bench, measured)
+            save = functools.partial(partial.save, number + 1, measured, sample)
+            measured.vectors["flips"] = flips(cell, bench, measured, partial.later, save)
     except KeyboardInterrupt:  # between two checks, or at a later moment
         partial.save(number + 1, measured, sample, now=True)
         raise

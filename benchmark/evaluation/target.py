@@ -1,13 +1,13 @@
 """The target that an attack sees: a pipeline that is counted."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from ..core.attack import Gradient
+from ..core.attack import Gradient, State
 from ..core.cam import WithFeatures
 from ..core.errors import InputError
 from ..core.losses import Loss, margin
@@ -93,6 +93,10 @@ class CountedTarget:
         logits = once(lambda: self._scores(clips, rng))
         self._see(logits, rng)
         return logits
+
+    def rounds(self, count: int, save: Callable[[], State], load: Callable[[State], None]) -> Iterable[int]:
+        """All of them: nothing is kept."""
+        return range(count)
 
     def note(self, name: str, values: Tensor, rng: ClipRandom) -> None:
         """Keeps numbers (M, ...) about the clips of `rng`."""

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ EVERY = 5.0
 
 OTHER_CLIPS = "other clips can be decoded than before this cell was interrupted"
 
-SCHEMA = 1
+SCHEMA = 2
 """Goes up when a state, or anything in it, is made otherwise: one of another schema is not gone on with."""
 
 
@@ -30,26 +31,31 @@ class Partial:
 
     Attributes:
         spent: Seconds that earlier workers have spent on what is kept.
+        fitting: What is kept of a universal perturbation in the making, or made; empty: nothing.
+        later: What was decided of the clips at later moments, by clip, moment after moment.
     """
 
     def __init__(self, path: Path | None, batch_size: int) -> None:
         self._path, self._batch_size = path, batch_size
         self._began = self._written = time.monotonic()
-        self._ids: list[str] = []
-        self.spent = 0.0
+        self._state: dict[str, Any] = {}
+        self.spent, self.fitting = 0.0, ""
+        self.later: list[dict[str, int]] = []
 
     def resize(self, batch_size: int) -> None:
         """The cell is begun anew in batches of another size, or gone on with where such a state was kept."""
-        self._batch_size, self._ids, self.spent = batch_size, [], 0.0
+        self._batch_size, self._state, self.spent, self.later = batch_size, {}, 0.0, []
 
     def load(self, measured: Measured, sample: Sample) -> int:
         """Fills in what an earlier worker measured, and returns how many batches that were."""
-        state = self._read()
+        self._state = state = self._read() or {}
         if not state:
+            return 0
+        self.fitting, self.later, self.spent = state["fitting"], state["later"], state["wall_s"]
+        if not state["batches"]:
             return 0
         measured.vectors, measured.notes, measured.evidence = state["vectors"], state["notes"], state["evidence"]
         sample.restore(state["sample"])
-        self._ids, self.spent = state["ids"], state["wall_s"]
         return state["batches"]
 
     def seen(self, batch: Batch, measured: Measured, sample: Sample) -> None:
@@ -59,7 +65,7 @@ class Partial:
             InputError: It has other clips than then.
         """
         start = len(measured.records)
-        if self._ids[start : start + len(batch.records)] != batch.ids:
+        if self._state["ids"][start : start + len(batch.records)] != batch.ids:
             raise InputError("dataset", OTHER_CLIPS, "run it again")
         measured.records += batch.records
         sample.see(batch)
@@ -74,18 +80,31 @@ class Partial:
             raise InputError("dataset", OTHER_CLIPS, "run it again")
 
     def save(self, batches: int, measured: Measured, sample: Sample, now: bool = False) -> None:
-        """Writes the state after so many batches, if the last time is long ago, or `now`.
-
-        A disk that is full costs the state, not the cell: whether the cell itself can be stored is seen when it is there.
-        """
-        if self._path is None or not (now or time.monotonic() - self._written >= EVERY):
+        """Keeps the state after so many batches, if the last time is long ago, or `now`."""
+        if not self._due(now):
             return
-        state: dict[str, Any] = {"schema": SCHEMA, "batch_size": self._batch_size, "batches": batches}
-        state |= {"sample": sample.state(), "ids": [record.id for record in measured.records]}
-        state |= {"vectors": measured.vectors, "notes": measured.notes, "evidence": measured.evidence}
-        state["wall_s"] = self.spent + time.monotonic() - self._began
+        self._state = {"batches": batches, "sample": sample.state(), "ids": [record.id for record in measured.records]}
+        self._state |= {"vectors": measured.vectors, "notes": measured.notes, "evidence": measured.evidence}
+        self._write()
+
+    def save_fitting(self, make: Callable[[], str], now: bool = False) -> None:
+        """The same for the state of a universal perturbation; the batches that were measured stay."""
+        if not self._due(now):
+            return
+        self.fitting = make()
+        self._state.setdefault("batches", 0)
+        self._write()
+
+    def _due(self, now: bool) -> bool:
+        return self._path is not None and (now or time.monotonic() - self._written >= EVERY)
+
+    def _write(self) -> None:
+        """A disk that is full costs the state, not the cell: whether the cell itself can be stored is seen when it is there."""
+        assert self._path is not None
+        self._state |= {"schema": SCHEMA, "batch_size": self._batch_size, "fitting": self.fitting, "later": self.later}
+        self._state["wall_s"] = self.spent + time.monotonic() - self._began
         with suppress(OSError):
-            write_atomically(self._path, json.dumps(state, separators=(",", ":")))
+            write_atomically(self._path, json.dumps(self._state, separators=(",", ":")))
         self._written = time.monotonic()
 
     def _read(self) -> dict[str, Any] | None:

@@ -58,8 +58,15 @@ def work(plan: Plan, store: Store, leases: Leases, bench: Bench) -> Iterator[Don
             raise KeyboardInterrupt
         pause = min(LONGEST, 2 * pause) if idle else PAUSE
         if bundles and idle:
-            time.sleep(pause * random.uniform(0.5, 1))
+            _rest(pause * random.uniform(0.5, 1), bench)
     artifacts.discard()
+
+
+def _rest(seconds: float, bench: Bench) -> None:
+    """Waits, but not for long once somebody asked to stop."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not bench.stopped():
+        time.sleep(PAUSE / 2)
 
 
 def _bundle(bundle: list[Planned], plan: Plan, store: Store, leases: Leases, bench: Bench, since: float) -> Iterator[Done]:
