@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..benchmark.core.specs import Spec, split_chain
-from ..benchmark.evaluation.tables import FULL_KNOWLEDGE
+from ..benchmark.evaluation.tables import FULL_KNOWLEDGE, OF_THE_ATTACKER
 
 WHOLE_BALL = ("fgsm", "ifgsm", "bim", "pgd", "mim", "apgd", "vauto", "vauto-rand")
 """Attacks by gradient that may move every pixel of every frame on its own: only these can be expected to beat any other attack of
@@ -237,7 +237,7 @@ def surroundings(cells: Sequence[Seen]) -> list[tuple[Seen, Near]]:
     models: dict[str, list[Seen]] = {}
     placed = []
     for one in cells:
-        versions = {part: version for part, version in one.spec["versions"].items() if part not in ("attack", "source")}
+        versions = {part: version for part, version in one.spec["versions"].items() if part not in OF_THE_ATTACKER}
         names = (
             "protocol",
             "dataset",

@@ -24,6 +24,7 @@ from .cell import Cell
 from .components import check_attack, check_corruption, check_links, check_threat
 from .crafted import Crafted
 from .eight_bit import survives
+from .first_draws import FirstDraws
 from .footage import KEPT_BYTES, Footage, Scene, seen
 from .identity import crafted_key, digest, spec
 from .memory import Room, shared_room
@@ -48,6 +49,7 @@ class Bench:
         computes: Whether it is computed with, or only looked at: then what this machine lacks does not matter.
         footage: Gives the clips.
         ahead: Brings them to the device.
+        first_draws: What attacks through one random defence share.
     """
 
     device: torch.device = torch.device("cpu")
@@ -59,6 +61,7 @@ class Bench:
     computes: bool = True
     footage: Footage = field(init=False)
     ahead: Ahead = field(init=False)
+    first_draws: FirstDraws = field(default_factory=FirstDraws)
     _live: dict[str, Any] = field(default_factory=dict)
     _crafted: dict[str, Crafted] = field(default_factory=dict)
 

@@ -25,14 +25,16 @@ from .cell import Cell
 from .crafted import Crafted
 from .eight_bit import rounded
 from .memory import Room, rows_of
-from .target import CountedTarget
+from .target import CountedTarget, Once
 from .threat import Pipeline
 
 TOLERANCE = 1e-6
 """How far outside its budget an attack may be by rounding before that is flagged."""
 
 
-def craft(cell: Cell, bench: Bench, attack: Attack, batch: Batch, clips: Tensor, labels: Tensor, full: bool) -> Crafted:
+def craft(
+    cell: Cell, bench: Bench, attack: Attack, batch: Batch, clips: Tensor, labels: Tensor, full: bool, first: Once | None = None
+) -> Crafted:
     """Runs an attack under the cell's threat and brings the result inside the budget, whatever the attack returned.
 
     Where the attacked pipeline is deterministic, a clip that is wrong without any change stays (or becomes) unchanged when the
@@ -46,10 +48,11 @@ def craft(cell: Cell, bench: Bench, attack: Attack, batch: Batch, clips: Tensor,
         clips: Clean clips (N, C, T, H, W) in [0, 1].
         labels: True classes (N,).
         full: Full strength on every clip; otherwise a clip is done when it is fooled.
+        first: May know the first draw of the first gradient already; None: nobody does.
     """
     assert cell.attack is not None and cell.threat is not None
     pipeline = bench.attacked(cell)
-    target = CountedTarget(pipeline, labels, cell.threat, not full, bench.room(cell), bench.tick)
+    target = CountedTarget(pipeline, labels, cell.threat, not full, bench.room(cell), bench.tick, first)
     rng = ClipRandom.for_clips(batch.ids, cell.seed, purpose(cell), bench.device)
     wrong = torch.zeros(len(clips), dtype=torch.bool, device=clips.device)
     if not pipeline.stochastic:

@@ -29,6 +29,7 @@ def spec(cell: Cell, bench: Parts) -> dict[str, Any]:
     # Only where there is one, so that a cell of an earlier version keeps its hash.
     extra: dict[str, Any] = {"shifts": cell.shifts} if cell.shifts else {}
     extra |= {"corruption": cell.corruption.text, "severity": cell.severity} if cell.corruption else {}
+    averaged = {"threat": cell.threat.version} if cell.threat and cell.threat.version != "1" else {}
     weights = [link.sha256 for link in bench.links(cell) if isinstance(link, Armed)]
     extra |= {"defense_sha256": weights} if weights else {}
     return extra | {
@@ -50,7 +51,7 @@ def spec(cell: Cell, bench: Parts) -> dict[str, Any]:
         "strength": _strength(cell, bench),
         "seed": cell.seed,
         "dtype": bench.precision,
-        "versions": {name: part.entry.version for name, part in parts.items() if part},
+        "versions": {name: part.entry.version for name, part in parts.items() if part} | averaged,
     }
 
 

@@ -74,6 +74,7 @@ def run_grid(
         bench.check(cell)
     stored = [_stored(store, bench.hash(cell), reuse) for cell in cells]
     idle = reuse == "only-cache"
+    bench.first_draws.expect(cell for cell, found in zip(cells, stored, strict=True) if not found)
     made: set[str] = set()
     plan([0 if found or idle else estimate(cell, bench, made) for cell, found in zip(cells, stored, strict=True)])
     for cell, found in zip(cells, stored, strict=True):
@@ -156,7 +157,8 @@ def _measure_batch(
     def make() -> Crafted:
         # Whoever makes clips that are handed on watches, so that the cell that asks for it finds the margins with them.
         watched = attack if sample.full or not (cell.crafted_on_judged or cell.handed_on) else Watched(attack, labels)
-        made = craft(cell, bench, watched, batch, clips, labels, cell.full)
+        first = functools.partial(bench.first_draws.once, cell, batch.ids)
+        made = craft(cell, bench, watched, batch, clips, labels, cell.full, first)
         return replace(made, margins=watched.margins) if isinstance(watched, Watched) else made
 
     made = bench.crafted_once(cell, number, batch, make)

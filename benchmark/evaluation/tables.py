@@ -20,6 +20,9 @@ KNOWLEDGE = ("transfer", "white-box", "oblivious", "grey-box", "adaptive")
 FULL_KNOWLEDGE = ("white-box", "adaptive")
 """Threats whose attacker holds the very pipeline that is judged; the others share no column with them."""
 
+OF_THE_ATTACKER = ("attack", "source", "threat")
+"""Versions in a spec that a clean cell has none of."""
+
 CELL_COLUMNS = [
     "cell",
     "dataset",
@@ -178,7 +181,7 @@ def _place(spec: Mapping[str, Any], **other: Any) -> tuple[Any, ...]:
     threat = str(seen["threat"]).partition(":")[0]
     clean = seen["kind"] == "clean"
     shared = ("protocol", "dataset", "split", "limit", "manifest_sha256", "model", "weights_sha256", "defense", "seed", "kind")
-    made_by = {part: version for part, version in seen["versions"].items() if part not in ("attack", "source")}
+    made_by = {part: version for part, version in seen["versions"].items() if part not in OF_THE_ATTACKER}
     made_of = str(seen["input"]), str(seen["dtype"]), str(seen.get("defense_sha256")), str(made_by)
     return (*(seen[key] for key in shared), *made_of, *(() if clean else (seen["attack"], threat)))
 

@@ -17,6 +17,8 @@ from .memory import Room, again, rows_of
 from .threat import Pipeline, Threat
 
 T = TypeVar("T")
+Once = Callable[[ClipRandom, Callable[[], Gradient]], Gradient]
+"""Gives what a job gives that draws from streams, which are moved on as if it had been done."""
 
 GRADIENT_COST = 3
 """A forward and backward pass costs about three forward ones: the unit of progress, not of results."""
@@ -32,6 +34,7 @@ class CountedTarget:
         until_fooled: Whether clips may leave once they are fooled.
         room: How many clips fit into a pass.
         tick: Told the work that was done, in forward passes.
+        first: May know the first draw of a random pipeline's first gradient already; None: nobody does.
 
     Attributes:
         gradients: Forward-backward passes per clip, (N,) on the CPU.
@@ -50,12 +53,14 @@ class CountedTarget:
         until_fooled: bool = False,
         room: Room | None = None,
         tick: Callable[[int], None] = lambda work: None,
+        first: Once | None = None,
     ) -> None:
         self._pipeline, self._labels, self._tick = pipeline, labels.cpu(), tick
         self._room = room or Room(len(labels))
         threat = threat or Threat("adaptive")
         self._draws = threat.eot if pipeline.stochastic else 1
-        self._of_mean = threat.average == "score"
+        self._of_mean = threat.average == "score" and self._draws > 1
+        self._first: Once | None = first if pipeline.stochastic else None
         self.stochastic = pipeline.stochastic
         # A random target may be right again at the next draw, so a clip is never done.
         self.until_fooled = until_fooled and not pipeline.stochastic
@@ -71,13 +76,11 @@ class CountedTarget:
         """
         if not self._pipeline.gradient:
             raise InputError("defense", "lets no gradient pass", "use a transfer or black-box attack")
-        if self._draws == 1:
-            parts = self._room.passes(len(clips), lambda rows: self._draw(clips[rows], labels[rows], loss, rows_of(rng, rows)))
-            found = Gradient(*(torch.cat(part) for part in zip(*parts, strict=True))) if len(parts) > 1 else parts[0]
-        elif self._of_mean and not isinstance(loss, WithFeatures):  # maps belong to a draw, not to a mean score
+        if self._of_mean and not isinstance(loss, WithFeatures):  # maps belong to a draw, not to a mean score
             found = self._loss_of_mean_score(clips, labels, loss, rng)
         else:
-            found = self._mean_of_losses(clips, labels, loss, rng)
+            found = self._one_draw(clips, labels, loss, rng)
+            found = self._mean_of_losses(found, clips, labels, loss, rng) if self._draws > 1 else found
         self.gradients[rng.positions] += self._draws
         self._tick(GRADIENT_COST * len(clips) * self._draws)
         if not self.stochastic:
@@ -110,6 +113,16 @@ class CountedTarget:
     def _decide(self, clips: Tensor, rng: ClipRandom) -> Tensor:
         return self._again(rng, lambda: self._pipeline.decide(clips, rng))
 
+    def _one_draw(self, clips: Tensor, labels: Tensor, loss: Loss, rng: ClipRandom) -> Gradient:
+        """By the clips' own streams."""
+
+        def make() -> Gradient:
+            parts = self._room.passes(len(clips), lambda rows: self._draw(clips[rows], labels[rows], loss, rows_of(rng, rows)))
+            return Gradient(*(torch.cat(part) for part in zip(*parts, strict=True))) if len(parts) > 1 else parts[0]
+
+        first, self._first = self._first, None
+        return first(rng, make) if first else make()
+
     def _draw(self, clips: Tensor, labels: Tensor, loss: Loss, rng: ClipRandom) -> Gradient:
         return self._again(rng, lambda: self._one_pass(clips, labels, loss, rng))
 
@@ -117,21 +130,15 @@ class CountedTarget:
         """A pass that ran out of memory is made again, with the same draws."""
         return again(rng, self.stochastic, job)
 
-    def _mean_of_losses(self, clips: Tensor, labels: Tensor, loss: Loss, rng: ClipRandom) -> Gradient:
-        """Draws of all clips, one draw after the other, side by side in passes that fit."""
-        count, draws = len(clips), rng.spawn(self._draws)
-        total: list[Tensor] = []
-
-        def one_pass(clip: Tensor, random: ClipRandom) -> Gradient:
-            found = self._one_pass(clips[clip], labels[clip], loss, random)
-            if not total:
-                total.extend([part.new_zeros((count, *part.shape[1:])) for part in found])
-            return found
+    def _mean_of_losses(self, first: Gradient, clips: Tensor, labels: Tensor, loss: Loss, rng: ClipRandom) -> Gradient:
+        """The mean of a first draw and of others of all clips, one draw after the other, side by side in passes that fit."""
+        count, more = len(clips), self._draws - 1
+        total, draws = Gradient(*(part.div_(self._draws) for part in first)), rng.spawn(more)
 
         def job(rows: slice) -> None:
             item = torch.arange(rows.start, rows.stop)
-            clip, random = (item % count).to(clips.device), draws[item % count * self._draws + item // count]
-            found = self._again(random, lambda: one_pass(clip, random))
+            clip, random = (item % count).to(clips.device), draws[item % count * more + item // count]
+            found = self._draw(clips[clip], labels[clip], loss, random)
             # In place, clip by clip in order, and without memory of its own: it can neither fail halfway nor change its order.
             for draw in range(rows.start // count, (rows.stop - 1) // count + 1):
                 low, high = max(rows.start, draw * count), min(rows.stop, (draw + 1) * count)
@@ -139,8 +146,8 @@ class CountedTarget:
                     mine = part[low - rows.start : high - rows.start]
                     kept[low - draw * count : high - draw * count].add_(mine, alpha=1 / self._draws)
 
-        self._room.passes(count * self._draws, job)
-        return Gradient(*total)
+        self._room.passes(count * more, job)
+        return total
 
     def _loss_of_mean_score(self, clips: Tensor, labels: Tensor, loss: Loss, rng: ClipRandom) -> Gradient:
         """The loss of log mean softmax over the draws, which lie in one graph."""

@@ -63,6 +63,11 @@ class Threat:
         return cls(name, **{key: _FIELDS[key].parse(text, "threat adaptive") for key, text in spec.values})
 
     @property
+    def version(self) -> str:
+        """Goes up when the same threat gives other numbers; since 2 the first of several draws is that of plain PGD."""
+        return "2" if self.eot > 1 and self.average == "loss" else "1"
+
+    @property
     def on_the_defence(self) -> bool:
         """Whether the attacker holds something of the defence, so that what is made serves no other one."""
         return self.name in ("grey-box", "adaptive")

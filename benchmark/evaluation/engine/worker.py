@@ -43,6 +43,8 @@ def work(plan: Plan, store: Store, leases: Leases, bench: Bench) -> Iterator[Don
     except FileNotFoundError:  # whoever takes a plan away has seen it finished
         return
     bench.keeper = artifacts = Artifacts(plan, store, leases, bench)
+    with suppress(IndexError):  # another version's plan, which is refused at its first cell
+        bench.first_draws.expect(plan.cell(one) for one in plan.cells if one.state == "open")
     bundles = plan.bundles() if plan.request.reuse != "only-cache" else []
     cells, pause = {one.hash: one for one in plan.cells}, PAUSE
     while bundles:
