@@ -9,7 +9,7 @@ import pytest
 import torch
 from av.video.reformatter import Interpolation
 from PIL import Image
-from robustvideo.benchmark.core import registry
+from robustvideo.benchmark.core import codec, registry
 from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.core.rng import ClipRandom
 from robustvideo.defenses import resize_pad
@@ -111,7 +111,7 @@ def test_jpeg_is_that_of_pil(quality, streams):
 def written_and_read(path, frames: np.ndarray, crf: int) -> np.ndarray:
     """Frames of even sizes through an MP4 file of libx264's on one thread, with FFmpeg's bicubic conversion of colours."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"crf": str(crf)})
+        stream = container.add_stream("libx264", rate=25, options={"crf": str(crf)} | codec.repeatable_x264())
         stream.height, stream.width, stream.pix_fmt, stream.thread_count = *frames.shape[1:3], "yuv420p", 1
         for frame in frames:
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
