@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from robustvideo.benchmark.evaluation.bench import Bench
@@ -82,12 +83,13 @@ def reuse(folder: Path, limit: int = 16) -> None:
     print(f"6 defences in one grid {together:.1f} s, in six runs {alone:.1f} s: {together / alone:.2f}x  should be <= 0.35x")
 
 
-def workers(folder: Path, limit: int = 64, steps: int = 50) -> None:
+def workers(folder: Path, limit: int = 160, steps: int = 50) -> None:
     """Two processes with a thread each against one, over minutes: each takes seconds to start."""
     took = []
     for count in (1, 2):
         attacks = [f"pgd:steps={steps},eps={k}/255" for k in range(1, 9)]
-        request = Request(model=["tsm"], attack=attacks, limit=limit, store=str(folder / f"{count}"), executor="local")
+        options: dict[str, Any] = {"split": "test-large", "limit": limit, "store": str(folder / f"{count}"), "executor": "local"}
+        request = Request(model=["tsm"], attack=attacks, **options)
         store, found = Store(Path(request.store)), planned(request)
         found.write(store)
 
