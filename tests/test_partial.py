@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from grids import model_file
+from robustvideo.attacks.append import Append
 from robustvideo.benchmark.evaluation import checks, measure, run
 from robustvideo.benchmark.evaluation.bench import Bench
 from robustvideo.benchmark.evaluation.engine import partial
@@ -164,6 +165,13 @@ def test_what_was_made_for_another_cell_is_kept_with_the_next_one(cells, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         run.run_cell(second, other, tmp_path / "second.json")
     assert json.loads((tmp_path / "second.json").read_text())["fitting"] == json.loads(keep.read_text())["fitting"] != ""
+
+
+def test_one_set_of_rounds_is_kept(cells, monkeypatch):
+    monkeypatch.setattr(Append, "fit", lambda self, target, *more: [list(target.rounds(2, dict, print)) for _ in range(2)])
+    asked = Request(model=[cells[0].model.text], attack=["append"], limit=4)
+    result = run.run_cell(grid_of(asked).cells()[1], bench_for())
+    assert result["status"] == "error" and "one set of rounds" in result["error"]
 
 
 def test_later_moments_go_on_after_their_last_batch(cells, tmp_path, monkeypatch):

@@ -58,7 +58,7 @@ class Target(Protocol):
         ...
 
     def rounds(self, count: int, save: Callable[[], State], load: Callable[[State], None]) -> Iterable[int]:
-        """`range(count)` for the rounds of `fit`; where they were interrupted before, from there on.
+        """`range(count)` for the rounds of `fit`, asked for once in it; where they were interrupted before, from there on.
 
         Args:
             count: How many rounds.

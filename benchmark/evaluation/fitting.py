@@ -69,21 +69,24 @@ class _InRounds(CountedTarget):
 
     def __init__(self, cell: Cell, bench: Bench, labels: Tensor, partial: Partial) -> None:
         super().__init__(bench.attacked(cell), labels, cell.threat, False, bench.room(cell), self._worked)
-        self._bench, self._partial, self._in_rounds = bench, partial, False
+        self._bench, self._partial, self._keeps = bench, partial, False
 
     def rounds(self, count: int, save: Callable[[], State], load: Callable[[State], None]) -> Iterator[int]:
         """`range(count)`, from the round where the state was kept."""
-        done, self._in_rounds = 0, True
+        if self._keeps:
+            raise RuntimeError("an attack's fit may go through one set of rounds, as one state is kept")
+        done, self._keeps = 0, True
         if self._partial.fitting:
-            state = torch.load(io.BytesIO(base64.b64decode(self._partial.fitting)), weights_only=True)
+            state = torch.load(io.BytesIO(base64.b64decode(self._partial.fitting)), map_location="cpu", weights_only=True)
             done = state["done"]
             for name in COUNTED:
                 setattr(self, name, state["counted"][name])
             load(state["attack"])
         for number in range(done, count):
             yield number
-            stop, last = self._bench.stopped(), number + 1 == count and self._partial.fitting
-            self._partial.save_fitting(lambda done=number + 1: self._state(done, save()), now=stop or bool(last))
+            stop, whole = self._bench.stopped(), number + 1 == count
+            now = stop or whole and self._partial.fitting != ""
+            self._partial.save_fitting(lambda done=number + 1: self._state(done, save()), now)
             if stop:
                 raise KeyboardInterrupt
 
@@ -94,5 +97,5 @@ class _InRounds(CountedTarget):
 
     def _worked(self, work: int) -> None:
         self._bench.tick(work)
-        if not self._in_rounds and self._bench.stopped():  # an attack that makes its perturbation otherwise keeps nothing
+        if not self._keeps and self._bench.stopped():  # an attack that makes its perturbation otherwise keeps nothing
             raise KeyboardInterrupt
