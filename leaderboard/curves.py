@@ -10,7 +10,7 @@ import pandas as pd
 from ..benchmark.core.errors import InputError
 from ..benchmark.core.specs import Spec
 from ..benchmark.evaluation.stats import interval
-from ..benchmark.evaluation.tables import FULL_KNOWLEDGE, cells_table
+from ..benchmark.evaluation.tables import FULL_KNOWLEDGE, OF_THE_ATTACKER, cells_table
 
 CLIPS = ["dataset", "split", "limit", "manifest_sha256", "seed"]
 """What cells share that were measured on the same clips."""
@@ -29,9 +29,6 @@ SWEPT = ("attack", "eps", "strength")
 
 OF_ATTACKS = ("kind", "norm", "threat", "attack_files", "fit_manifest_sha256", "source_sha256")
 """What cells without attack do not share with those of the same pipeline that are attacked."""
-
-WITH_ATTACKS = ("attack", "source")
-"""Parts that cells without attack have no version of."""
 
 Cells = Sequence[Mapping[str, Any]]
 
@@ -164,9 +161,8 @@ def _place(cell: Mapping[str, Any]) -> dict[str, Any]:
 def _rest(cell: Mapping[str, Any], free: Sequence[str]) -> str:
     """Everything that a cell's result depends on but for `free`."""
     kept = {name: value for name, value in cell["spec"].items() if name not in free}
-    made_by = {
-        part: version for part, version in cell["spec"]["versions"].items() if "kind" not in free or part not in WITH_ATTACKS
-    }
+    unversioned = OF_THE_ATTACKER if "kind" in free else ()
+    made_by = {part: version for part, version in cell["spec"]["versions"].items() if part not in unversioned}
     return json.dumps(kept | {"versions": made_by}, sort_keys=True)
 
 

@@ -27,6 +27,14 @@ def test_curve_starts_clean_and_has_wilson_intervals():
     assert table["attack"].tolist()[0] == "none" and set(table["line"]) == {0}
 
 
+def test_a_curve_of_several_draws_starts_clean_too():
+    """The attacker's parts have versions that the clean cell of the pipeline lacks."""
+    versions = {"dataset": "1", "model": "1", "defense 0": "1"}
+    several = {"defense": "shuffle", "threat": "adaptive:eot=4", "versions": versions | {"attack": "1", "threat": "2"}}
+    clean = made_cell(shares(38), defense="shuffle", versions=versions)
+    assert len(eps_curves([attacked(10, 8, **several), clean, attacked(25, 4, **several)])) == 3
+
+
 def test_clips_of_one_video_widen_the_interval():
     values = shares(20)
     table = eps_curves(

@@ -10,6 +10,7 @@ import pytest
 import torch
 from grids import model_file
 from robustvideo.attacks.append import Append
+from robustvideo.benchmark.core.interfaces import Batch
 from robustvideo.benchmark.evaluation import checks, measure, run
 from robustvideo.benchmark.evaluation.bench import Bench
 from robustvideo.benchmark.evaluation.engine import partial
@@ -165,6 +166,22 @@ def test_what_was_made_for_another_cell_is_kept_with_the_next_one(cells, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         run.run_cell(second, other, tmp_path / "second.json")
     assert json.loads((tmp_path / "second.json").read_text())["fitting"] == json.loads(keep.read_text())["fitting"] != ""
+
+
+def test_a_perturbation_goes_on_in_batches_of_another_size_and_not_on_other_clips(cells, tmp_path, monkeypatch):
+    asked = Request(model=[cells[0].model.text], attack=["append:steps=6,fit_clips=16"], limit=4)
+    cell, keep, rounds = grid_of(asked).cells()[1], tmp_path / "keep.json", []
+    whole = numbers(run.run_cell(cell, bench_for()))
+    interrupted(cell, keep)
+    interrupted(cell, keep)
+    state, answer = keep.read_text(), CountedTarget.gradient
+    monkeypatch.setattr(CountedTarget, "gradient", lambda self, *more: rounds.append(1) or answer(self, *more))
+    assert numbers(run.run_cell(cell, bench_for(size=2), keep)) == whole and len(rounds) == 4
+    keep.write_text(state)
+    other = bench_for()
+    batch = other.fitting_batch(cell)
+    other.fitting_batch = lambda cell: Batch(batch.records[1:], batch.clips[1:])  # one that was read then cannot be read now
+    assert numbers(run.run_cell(cell, other, keep))["evidence"]["fit"]["clips"] == 15 and len(rounds) == 4 + 6
 
 
 def test_one_set_of_rounds_is_kept(cells, monkeypatch):

@@ -9,6 +9,8 @@ import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import av
@@ -107,7 +109,16 @@ def repeatable_x264() -> dict[str, str]:
     Its macroblock tree then weighs what lay in memory before, in its AVX-512 code alone; with that of AVX2 the bytes are those of
     machines that have no AVX-512.
     """
-    return {"x264-params": "asm=AVX2"} if torch.backends.cpu.get_cpu_capability() == "AVX512" else {}
+    return {"x264-params": "asm=AVX2"} if _avx512() else {}
+
+
+@cache
+def _avx512() -> bool:
+    """Whether this processor has it; torch may be told, or built, not to use it."""
+    try:
+        return "avx512f" in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 def encode(frames: NDArray[np.uint8], encoding: Encoding, rate: float = RATE, layout: str = "rgb24") -> list[Coded]:

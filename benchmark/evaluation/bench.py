@@ -80,6 +80,7 @@ class Bench:
         """From now on batches of another size; what is held of the old ones goes."""
         self.batch_size, self.footage = batch_size, Footage(self.device, batch_size)
         self._crafted.clear()
+        self.first_draws.clear()
 
     def dataset(self, cell: Cell) -> Dataset:
         """The cell's data set."""

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
 from torch import Tensor
 
@@ -12,37 +11,41 @@ from .cell import Cell
 from .footage import KEPT_BYTES
 
 
-class _Kept(NamedTuple):
-    draw: Gradient
-    streams: list[Tensor]
-    wanted: int
-
-
 class FirstDraws:
-    """Keeps, on the CPU, what two cells of this process need; as they have the same streams, it is the same for both."""
+    """Keeps, on the CPU, what another cell of this process may need; as both have the same streams, it is the same for both."""
 
     def __init__(self) -> None:
         self._cells: Counter[str] = Counter()
-        self._kept: dict[str, _Kept] = {}
+        self._begun: dict[str, set[str]] = {}
+        self._kept: dict[str, tuple[Gradient, list[Tensor]]] = {}
 
     def expect(self, cells: Iterable[Cell]) -> None:
         """Tells which cells are to come; what was kept for others goes."""
-        self._kept.clear()
-        self._cells = Counter(_alike(cell) for cell in cells if cell.threat is not None and cell.threat.name == "adaptive")
+        means = (cell for cell in cells if cell.threat and (cell.threat.name, cell.threat.average) == ("adaptive", "loss"))
+        self._cells = Counter(map(_alike, means))
+        self._begun.clear()
+        self.clear()
 
     def once(self, cell: Cell, ids: Sequence[str], rng: ClipRandom, make: Callable[[], Gradient]) -> Gradient:
         """The first draw of a batch, made now or by another cell; the streams are moved on in any case."""
         alike = _alike(cell)
-        key = f"{alike} {list(ids)}"
-        if kept := self._kept.pop(key, None):
-            rng.restore(kept.streams)
-            if kept.wanted > 1:
-                self._kept[key] = kept._replace(wanted=kept.wanted - 1)
-            return Gradient(*(part.to(rng.device, copy=True) for part in kept.draw))
-        draw, others = make(), self._cells[alike] - 1
-        if others > 0 and draw.grad.nbytes + sum(one.draw.grad.nbytes for one in self._kept.values()) <= KEPT_BYTES:
-            self._kept[key] = _Kept(Gradient(*(part.to("cpu", copy=True) for part in draw)), rng.state(), others)
+        begun = self._begun.setdefault(alike, set())
+        begun.add(str(cell.threat))
+        wanted, key = self._cells[alike] > len(begun), f"{alike} {list(ids)}"
+        if key in self._kept:
+            draw, streams = self._kept[key] if wanted else self._kept.pop(key)
+            rng.restore(streams)
+            return Gradient(*(part.to(rng.device, copy=True) for part in draw))
+        draw = make()
+        if wanted and draw.grad.nbytes <= KEPT_BYTES:
+            while draw.grad.nbytes + sum(kept.grad.nbytes for kept, _ in self._kept.values()) > KEPT_BYTES:
+                del self._kept[next(iter(self._kept))]  # the oldest: its other cell may be with another worker
+            self._kept[key] = Gradient(*(part.to("cpu", copy=True) for part in draw)), rng.state()
         return draw
+
+    def clear(self) -> None:
+        """Forgets what is kept."""
+        self._kept.clear()
 
 
 def _alike(cell: Cell) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from ..core.attack import Attack, State
+from ..core.interfaces import Batch
 from ..core.rng import ClipRandom
 from .bench import Bench
 from .cell import Cell
@@ -57,7 +57,7 @@ def fit(cell: Cell, bench: Bench, partial: Partial) -> Fitted:
 def _fit(cell: Cell, bench: Bench, attack: Attack, partial: Partial) -> Fitted:
     batch = bench.fitting_batch(cell)
     clips, labels = bench.clips(batch)
-    target = _InRounds(cell, bench, labels, partial)
+    target = _InRounds(cell, bench, batch, partial)
     rng = ClipRandom.for_clips(batch.ids, cell.seed, f"fit {purpose(cell)}", bench.device)
     fitted = attack.fit(target, clips, labels, rng)
     cost = {"clips": len(clips), "gradients": int(target.gradients.sum()), "queries": int(target.queries.sum())}
@@ -67,17 +67,18 @@ def _fit(cell: Cell, bench: Bench, attack: Attack, partial: Partial) -> Fitted:
 class _InRounds(CountedTarget):
     """A target that goes on with the round in which the process was killed."""
 
-    def __init__(self, cell: Cell, bench: Bench, labels: Tensor, partial: Partial) -> None:
-        super().__init__(bench.attacked(cell), labels, cell.threat, False, bench.room(cell), self._worked)
-        self._bench, self._partial, self._keeps = bench, partial, False
+    def __init__(self, cell: Cell, bench: Bench, batch: Batch, partial: Partial) -> None:
+        super().__init__(bench.attacked(cell), batch.labels, cell.threat, False, bench.room(cell), self._worked)
+        self._bench, self._partial, self._ids = bench, partial, batch.ids
+        self._asked = self._inside = False
 
     def rounds(self, count: int, save: Callable[[], State], load: Callable[[State], None]) -> Iterator[int]:
         """`range(count)`, from the round where the state was kept."""
-        if self._keeps:
+        if self._asked:
             raise RuntimeError("an attack's fit may go through one set of rounds, as one state is kept")
-        done, self._keeps = 0, True
-        if self._partial.fitting:
-            state = torch.load(io.BytesIO(base64.b64decode(self._partial.fitting)), map_location="cpu", weights_only=True)
+        done, self._asked, self._inside = 0, True, True
+        state = self._kept()
+        if state and state["ids"] == self._ids:  # else one can be decoded that could not, or the other way round
             done = state["done"]
             for name in COUNTED:
                 setattr(self, name, state["counted"][name])
@@ -89,13 +90,19 @@ class _InRounds(CountedTarget):
             self._partial.save_fitting(lambda done=number + 1: self._state(done, save()), now)
             if stop:
                 raise KeyboardInterrupt
+        self._inside = False
+
+    def _kept(self) -> State | None:
+        content = base64.b64decode(self._partial.fitting)
+        return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True) if content else None
 
     def _state(self, done: int, attack: State) -> str:
         stream = io.BytesIO()
-        torch.save({"done": done, "counted": {name: getattr(self, name) for name in COUNTED}, "attack": attack}, stream)
+        counted = {name: getattr(self, name) for name in COUNTED}
+        torch.save({"ids": self._ids, "done": done, "counted": counted, "attack": attack}, stream)
         return base64.b64encode(stream.getvalue()).decode()
 
     def _worked(self, work: int) -> None:
         self._bench.tick(work)
-        if not self._keeps and self._bench.stopped():  # an attack that makes its perturbation otherwise keeps nothing
+        if not self._inside and self._bench.stopped():  # an attack that makes its perturbation otherwise keeps nothing
             raise KeyboardInterrupt

@@ -157,7 +157,8 @@ def _measure_batch(
     def make() -> Crafted:
         # Whoever makes clips that are handed on watches, so that the cell that asks for it finds the margins with them.
         watched = attack if sample.full or not (cell.crafted_on_judged or cell.handed_on) else Watched(attack, labels)
-        first = functools.partial(bench.first_draws.once, cell, batch.ids)
+        # A universal perturbation was made by as many draws as the threat has, so there even the first gradient may differ.
+        first = None if attack.universal else functools.partial(bench.first_draws.once, cell, batch.ids)
         made = craft(cell, bench, watched, batch, clips, labels, cell.full, first)
         return replace(made, margins=watched.margins) if isinstance(watched, Watched) else made
 

@@ -133,7 +133,7 @@ class CountedTarget:
     def _mean_of_losses(self, first: Gradient, clips: Tensor, labels: Tensor, loss: Loss, rng: ClipRandom) -> Gradient:
         """The mean of a first draw and of others of all clips, one draw after the other, side by side in passes that fit."""
         count, more = len(clips), self._draws - 1
-        total, draws = Gradient(*(part.div_(self._draws) for part in first)), rng.spawn(more)
+        total, draws = Gradient(*(part / self._draws for part in first)), rng.spawn(more)
 
         def job(rows: slice) -> None:
             item = torch.arange(rows.start, rows.stop)

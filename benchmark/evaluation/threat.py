@@ -64,8 +64,8 @@ class Threat:
 
     @property
     def version(self) -> str:
-        """Goes up when the same threat gives other numbers; since 2 the first of several draws is that of plain PGD."""
-        return "2" if self.eot > 1 and self.average == "loss" else "1"
+        """Goes up when the same threat may give other numbers; since 2 the first of several draws is that of plain PGD."""
+        return "2" if self.eot > 1 else "1"
 
     @property
     def on_the_defence(self) -> bool:

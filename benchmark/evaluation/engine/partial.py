@@ -27,7 +27,7 @@ class Partial:
 
     Args:
         path: Its file; None: nothing is kept.
-        batch_size: Clips per batch; a state with another one is not gone on with.
+        batch_size: Clips per batch; of a state with another one only the universal perturbation is gone on with.
 
     Attributes:
         spent: Seconds that earlier workers have spent on what is kept.
@@ -44,16 +44,17 @@ class Partial:
 
     def resize(self, batch_size: int) -> None:
         """The cell is begun anew in batches of another size, or gone on with where such a state was kept."""
-        self._batch_size, self._state, self.spent, self.later = batch_size, {}, 0.0, []
+        self._batch_size, self._state, self.later = batch_size, {}, []
 
     def load(self, measured: Measured, sample: Sample) -> int:
         """Fills in what an earlier worker measured, and returns how many batches that were."""
-        self._state = state = self._read() or {}
-        if not state:
+        state = self._read()
+        if state is None:
             return 0
-        self.fitting, self.later, self.spent = state["fitting"], state["later"], state["wall_s"]
-        if not state["batches"]:
+        self.fitting, self.spent = state["fitting"], state["wall_s"]
+        if not state["batches"] or state["batch_size"] != self._batch_size:
             return 0
+        self._state, self.later = state, state["later"]
         measured.vectors, measured.notes, measured.evidence = state["vectors"], state["notes"], state["evidence"]
         sample.restore(state["sample"])
         return state["batches"]
@@ -114,4 +115,4 @@ class Partial:
             return None
         if not isinstance(state, dict):
             return None
-        return state if (state.get("schema"), state.get("batch_size")) == (SCHEMA, self._batch_size) else None
+        return state if state.get("schema") == SCHEMA else None
