@@ -13,8 +13,10 @@ from robustvideo.attacks.append import Append
 from robustvideo.benchmark.core.interfaces import Batch
 from robustvideo.benchmark.evaluation import checks, measure, run
 from robustvideo.benchmark.evaluation.bench import Bench
+from robustvideo.benchmark.evaluation.checks import Sample
 from robustvideo.benchmark.evaluation.engine import partial
 from robustvideo.benchmark.evaluation.engine.plan import grid_of
+from robustvideo.benchmark.evaluation.measure import Measured
 from robustvideo.benchmark.evaluation.request import Request
 from robustvideo.benchmark.evaluation.target import CountedTarget
 
@@ -96,6 +98,19 @@ def test_the_time_of_earlier_pieces_counts(attacked, tmp_path):
     assert 0 < state["wall_s"] < 60
     path.write_text(json.dumps(state | {"wall_s": 1000.0}))
     assert run.run_cell(attacked, bench_for(), path)["provenance"]["wall_s"] > 1000
+
+
+def test_the_time_counts_once_where_batches_are_halved(attacked, tmp_path, monkeypatch):
+    path, measure = tmp_path / "state.json", run._measure_batches
+    path.write_text(json.dumps(interrupted(attacked, path) | {"wall_s": 1000.0}))
+
+    def fails(cell, bench, kept):
+        monkeypatch.setattr(run, "_measure_batches", measure)
+        kept.save(1, Measured(), Sample(), now=True)
+        raise torch.OutOfMemoryError("made up")
+
+    monkeypatch.setattr(run, "_measure_batches", fails)
+    assert 1000 < run.run_cell(attacked, bench_for(), path)["provenance"]["wall_s"] < 1900
 
 
 def test_what_does_not_fit_is_ignored(attacked, whole, tmp_path):

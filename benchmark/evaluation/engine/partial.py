@@ -39,8 +39,10 @@ class Partial:
         self._path, self._batch_size = path, batch_size
         self._began = self._written = time.monotonic()
         self._state: dict[str, Any] = {}
-        self.spent, self.fitting = 0.0, ""
+        self.fitting = ""
         self.later: list[dict[str, int]] = []
+        kept = self._read()
+        self.spent: float = kept["wall_s"] if kept and (kept["fitting"] or kept["batch_size"] == batch_size) else 0.0
 
     def resize(self, batch_size: int) -> None:
         """The cell is begun anew in batches of another size, or gone on with where such a state was kept."""
@@ -51,7 +53,7 @@ class Partial:
         state = self._read()
         if state is None:
             return 0
-        self.fitting, self.spent = state["fitting"], state["wall_s"]
+        self.fitting = state["fitting"]
         if not state["batches"] or state["batch_size"] != self._batch_size:
             return 0
         self._state, self.later = state, state["later"]
