@@ -40,12 +40,14 @@ def build(wait: float = 0.0, crime: str = "none", marker: str = "none"):
 
 
 def commit(crime, marker):
-    if crime == "kill-once":
+    if crime.endswith("-once"):
         marker.write_text("done")
     if crime.startswith("kill"):
         os.kill(os.getpid(), signal.SIGKILL)
     if crime == "exit":
         os._exit(1)
+    if crime.startswith("device"):
+        raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
     with Path(str(marker) + ".log").open("a") as log:
         log.write("raised\\n")
     raise RuntimeError("not my day")

@@ -206,6 +206,27 @@ def test_a_cell_that_kills_one_worker_is_not_given_up(model, tmp_path):
     assert_nothing_left(tmp_path)
 
 
+def test_a_device_that_fails_is_no_fault_of_the_cell(model, tmp_path):
+    """A worker leaves and another one takes over; where there is no other, the run ends in a line and nothing is stored of it."""
+    spec = f"{model}:build:crime=device-once,marker={tmp_path / 'marker'}"
+    ran = finish("run", *words(tmp_path / "local", spec, "--quiet", "--executor", "local", "--workers", 1))
+    assert ran.returncode == 0, ran.stderr
+    assert [cell["status"] for cell in contents(tmp_path / "local").values()] == ["ok", "ok"]
+    assert_nothing_left(tmp_path / "local")
+    (tmp_path / "marker").unlink()
+    ran = finish("run", *words(tmp_path / "inline", spec, "--quiet"))
+    assert ran.returncode == 2 and len(ran.stderr.strip().splitlines()) == 1, ran.stderr
+    assert "device: cpu has failed over" in ran.stderr and "uncorrectable ECC error" in ran.stderr
+    assert contents(tmp_path / "inline") == {} and files(tmp_path / "inline", "leases") == []
+
+
+def test_a_device_that_stays_sick_is_left_out(model, tmp_path):
+    """After three starts again; the cells that it was given have two deaths each, and are rows."""
+    ran = finish("run", *words(tmp_path, f"{model}:build:crime=device", *MORE, "--quiet", "--executor", "local", "--workers", 1))
+    assert ran.returncode == 2 and "all workers ended" in ran.stderr and "uncorrectable ECC error" in ran.stderr, ran.stderr
+    assert sum(cell["status"] == "error" for cell in contents(tmp_path).values()) <= 2
+
+
 def test_an_exception_is_a_row_and_is_not_tried_again(model, tmp_path):
     spec = f"{model}:build:crime=raise,marker={tmp_path / 'marker'}"
     ran = finish("run", *words(tmp_path, spec, "--quiet", *LOCAL))

@@ -49,7 +49,7 @@ def prune(
     from ..evaluation.store import Store
 
     sets, freed = prune(Store(_existing(store)), all)
-    print(f"removed {sets} sets of adversarial clips; {freed / 1e6:.1f} MB in all are free")
+    print(f"removed {sets} sets of adversarial clips, and what else nobody needs: {freed / 1e6:.1f} MB in all")
 
 
 def _existing(store: Path) -> Path:

@@ -86,14 +86,14 @@ def _work(
     from ..evaluation.bench import Bench
     from ..evaluation.engine.leases import Leases
     from ..evaluation.engine.plan import Plan
-    from ..evaluation.engine.worker import tidy, work
+    from ..evaluation.engine.worker import leaves, tidy, work
     from ..evaluation.tables import write_tables
 
     if not path.exists():  # a driver has finished it since
         return False
     plan, failed = Plan.read(path), False
     bench = Bench(device, plan.request.batch_size, plan.request.precision)
-    bench.stopped = stopped
+    bench.stopped, bench.lost = stopped, leaves
     with Leases(store.folder, _run_of(plan, store, parent)) as leases:
         for done in work(plan, store, leases, bench):
             failed |= done.result is not None and done.result["status"] != "ok"

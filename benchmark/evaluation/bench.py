@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -35,6 +35,10 @@ Keeper = Callable[[Cell, int, Batch, Callable[[], Crafted]], Crafted]
 """Gives a cell's adversarial batch of a number: kept, or made now."""
 
 
+def _ends(problem: str) -> NoReturn:
+    raise InputError("device", problem, "what was measured is kept; look at the device and run it again")
+
+
 @dataclass
 class Bench:
     """Resolves cells to live objects and keeps those that several cells share.
@@ -46,6 +50,7 @@ class Bench:
         tick: Called with the number of forward passes' worth of work that was just done, for progress.
         stopped: Asked after every batch: whether to keep what was measured and end.
         keeper: Asked for adversarial clips that are handed on and not in memory; makes them where nobody keeps them.
+        lost: Called with what is wrong when the device has failed, so that nothing can be computed any more; does not return.
         computes: Whether it is computed with, or only looked at: then what this machine lacks does not matter.
         footage: Gives the clips.
         ahead: Brings them to the device.
@@ -58,6 +63,7 @@ class Bench:
     tick: Callable[[int], None] = lambda work: None
     stopped: Callable[[], bool] = lambda: False
     keeper: Keeper = lambda cell, number, batch, make: make()
+    lost: Callable[[str], NoReturn] = _ends
     computes: bool = True
     footage: Footage = field(init=False)
     ahead: Ahead = field(init=False)

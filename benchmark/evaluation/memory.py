@@ -65,6 +65,12 @@ def again(rng: ClipRandom, stochastic: bool, job: Callable[[], T]) -> T:
         raise
 
 
+def device_failed(error: Exception) -> bool:
+    """Whether an error says that this process cannot use its device any more; lack of memory does not."""
+    known = getattr(torch, "AcceleratorError", ())  # a plain RuntimeError before torch 2.8
+    return isinstance(error, known) or isinstance(error, RuntimeError) and str(error).startswith("CUDA error")
+
+
 def rows_of(rng: ClipRandom, rows: slice) -> ClipRandom:
     """The streams of a slice of clips; all of them as they are."""
     if rows == slice(0, len(rng)):

@@ -26,10 +26,14 @@ from .engine.partial import Partial
 from .fitting import fit
 from .grid import Grid
 from .measure import Measured, flips, judge
+from .memory import device_failed
 from .probes import Watched
 from .provenance import provenance
 from .store import SCHEMA, Reuse, Store
 from .threat import Pipeline
+
+SAID = 200
+"""Characters of what a failed device says."""
 
 
 class Done(NamedTuple):
@@ -107,7 +111,7 @@ def _stored(store: Store, cell: str, reuse: Reuse) -> dict[str, Any] | None:
 
 
 def run_cell(cell: Cell, bench: Bench, keep: Path | None = None) -> dict[str, Any]:
-    """Measures a cell. Never raises but for an interrupt: an error becomes a result with status `error`.
+    """Measures a cell. An error becomes a result with status `error`.
 
     Args:
         cell: What to measure.
@@ -119,6 +123,10 @@ def run_cell(cell: Cell, bench: Bench, keep: Path | None = None) -> dict[str, An
         (columns that belong beside the accuracy), clips (per-clip vectors), failed (clips that
         could not be decoded), evidence, notes (per-clip vectors that only this attack knows), declared (what the
         defence says of itself), provenance.
+
+    Raises:
+        InputError: The device has failed, if `bench.lost` says so.
+        KeyboardInterrupt: Somebody asked to stop; what was measured is kept.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     result = {"schema": SCHEMA, "cell": bench.hash(cell), "spec": bench.spec(cell), "status": "ok", "error": ""}
@@ -132,6 +140,8 @@ def run_cell(cell: Cell, bench: Bench, keep: Path | None = None) -> dict[str, An
         check_threat(cell, bench)  # before clips are decoded or a perturbation is fitted
         result |= _measure(cell, bench, partial)
     except Exception as error:  # a failing cell is a row, and the run goes on
+        if device_failed(error):
+            bench.lost(f"{bench.device} has failed over {cell}: {' '.join(str(error).split())[:SAID]}")
         known = isinstance(error, InputError)
         reason = str(error) if known else f"{type(error).__name__}: {error}"
         result |= {"status": "error", "error": " ".join(reason.split()), "clips": {}, "evidence": {}}

@@ -18,7 +18,7 @@ from ..store import Store
 from .leases import Leases
 from .nodes import ray
 from .plan import Plan
-from .worker import work
+from .worker import leaves, work
 
 PATIENCE = 5.0
 """Seconds that a file of another host may need to show."""
@@ -96,7 +96,7 @@ class Actor:
         try:
             plan = Plan.read(self._store.folder / "queue" / f"{self._settings.plan}.json")
             bench = Bench(choose_device(self._settings.device), plan.request.batch_size, plan.request.precision)
-            bench.stopped = self._stop.is_set
+            bench.stopped, bench.lost = self._stop.is_set, leaves
             with self._leases:
                 for _ in work(plan, self._store, self._leases, bench):
                     pass

@@ -12,10 +12,11 @@ from ..run import Done
 from ..store import Store
 from .finished import finished
 from .plan import Plan, Planned
-from .worker import unfinished
+from .worker import DEVICE_FAILED, unfinished
 
 RESTARTS = 3
-"""How often a slot's worker is started again while no cell is finished: more deaths than that are no accident."""
+"""How often a slot's worker is started again while no cell is finished: more deaths than that are no accident. And how often in
+all after its device failed, whatever the other slots finish meanwhile: a sick one would use up their cells."""
 
 PAUSE = 0.1
 """Seconds between looks at the workers, at least."""
@@ -75,6 +76,7 @@ class Local:
         self.plan, self.store, self.slots = plan, store, slots
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self._deaths = [0] * len(slots)
+        self._failures = [0] * len(slots)
         self._log = store.folder / "log"
         self._since = plan.path(store).stat().st_mtime
 
@@ -127,7 +129,8 @@ class Local:
             if code == 2:
                 raise InputError("executor", f"a worker ended: {self._words(number)}")
             del self._running[number]
-            if code != STOPPED and self._deaths[number] < RESTARTS:
+            self._failures[number] += code == DEVICE_FAILED
+            if code != STOPPED and self._deaths[number] < RESTARTS and self._failures[number] <= RESTARTS:
                 self._deaths[number] += 1
                 self._start(number)
         if not self._running:

@@ -1,9 +1,12 @@
 """The loop of every worker, whoever started it: claim a cell, run it, store it, give it back."""
 
+import os
 import random
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
+from typing import NoReturn
 
 from ...core.errors import InputError
 from ..bench import Bench
@@ -24,6 +27,9 @@ PAUSE = 0.2
 """Seconds between looks while every open cell is in other hands; twice as many each time, up to LONGEST."""
 
 LONGEST = 2.0
+
+DEVICE_FAILED = 3
+"""Exit code of a worker whose device has failed."""
 
 ABANDONED = 3600.0
 """Seconds after which a temporary file has no writer any more."""
@@ -62,6 +68,12 @@ def work(plan: Plan, store: Store, leases: Leases, bench: Bench) -> Iterator[Don
         if bundles and idle:
             _rest(pause * random.uniform(0.5, 1), bench)
     artifacts.discard()
+
+
+def leaves(problem: str) -> NoReturn:
+    """Ends a process whose device has failed as if it had been killed: its cell is another worker's, and counts a death."""
+    print(f"vbench: {problem}", file=sys.stderr, flush=True)
+    os._exit(DEVICE_FAILED)
 
 
 def _rest(seconds: float, bench: Bench) -> None:
