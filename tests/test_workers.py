@@ -104,11 +104,17 @@ def test_bad_plans_are_one_line(queued, tmp_path):
     assert not (tmp_path / "nowhere").exists()
 
 
+def until_working(store):
+    """Waits for the first batch, which takes a second: a claim is followed by one more look whether to stop."""
+    until(lambda: files(store, "leases"))
+    time.sleep(0.2)
+
+
 @pytest.mark.parametrize("more", [(), LOCAL], ids=["inline", "local"])
 def test_ctrl_c_finishes_the_batch_and_the_same_command_goes_on(more, model, again, tmp_path):
     """As a terminal sends it, to the whole group."""
     process = start("run", *words(tmp_path, f"{model}:build:wait=0.3", *MORE, "--quiet", *more), group=True)
-    until(lambda: files(tmp_path, "leases"))
+    until_working(tmp_path)
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=900)
     assert process.returncode == 130 and "the same command goes on" in said and "Traceback" not in said, said
@@ -132,7 +138,7 @@ def test_ctrl_c_twice_ends_at_once(model, again, tmp_path):
 def test_sigterm_to_a_worker_gives_its_lease_back(model, again, tmp_path):
     assert finish("plan", *words(tmp_path, f"{model}:build:wait=0.3", *MORE, "--queue")).returncode == 0
     process = start("worker", "--store", str(tmp_path), "--device", "cpu", "--quiet")
-    until(lambda: files(tmp_path, "leases"))
+    until_working(tmp_path)
     process.terminate()
     _, said = process.communicate(timeout=900)
     assert process.returncode == 130 and said == ""
