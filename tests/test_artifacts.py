@@ -290,7 +290,7 @@ def test_prune_takes_what_no_plan_needs(killed):
     alive.write_text("")
     os.utime(dead, (1, 1))
     assert "1 sets" in said("list")
-    assert "removed 0 sets of adversarial clips; 1.0 MB" in said("prune")
+    assert "removed 0 sets of adversarial clips, and what else nobody needs: 1.0 MB" in said("prune")
     assert len(kept(Store(killed))) == 1, "its plan is in the queue, and open"
     assert [path.name for path in (killed / "partial").iterdir()] == ["unfinished.json"]
     assert alive.exists() and not dead.exists()
