@@ -35,6 +35,7 @@ def average_by_hand(net, clips, labels, random, draws, of):
     more = draws - len(each)
     streams = random.spawn(more)
     each += [scorer(leaf, streams[torch.arange(len(clips)) * more + draw]) for draw in range(more)]
+    assert not torch.equal(each[0], each[1]), "every draw is a fresh one"
     if of == "loss":
         loss = torch.stack([cross_entropy(logits, labels) for logits in each]).mean(0)
     else:

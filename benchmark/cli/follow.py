@@ -10,7 +10,7 @@ from .stopping import INTERRUPTED, stopping
 if TYPE_CHECKING:
     from ..evaluation.bench import Bench
     from ..evaluation.cell import Cell
-    from ..evaluation.engine.plan import Plan
+    from ..evaluation.engine.plan import Plan, Planned
     from ..evaluation.run import Done
     from ..evaluation.store import Store
     from .progress import RunProgress
@@ -44,8 +44,13 @@ def follow_plan(plan: "Plan", bench: "Bench", store: "Store", progress: "RunProg
                     yield done, None if index is None else places[index]
 
     found = {one.result["cell"]: one for one in _followed(coming(), bench, store, progress, len(plan.cells)) if one.result}
-    # What another process of the same store did meanwhile is taken from there.
-    return [found.get(one.hash) or Done(plan.cell(one), store.get(one.hash), True) for one in plan.cells]
+
+    def there(one: "Planned") -> "Done":
+        """What another process of the same store did meanwhile is taken from there."""
+        kept = store.get(one.hash)
+        return Done(plan.cell(one), kept, kept is not None)
+
+    return [found.get(one.hash) or there(one) for one in plan.cells]
 
 
 @contextmanager

@@ -69,12 +69,11 @@ def run(
         done = follow_plan(found, bench, store, RunProgress(bar=not (quiet or no_progress), lines=not quiet))
     print_rows(cells_table([cell.result for cell in done if cell.result]), json)
     if not quiet:
-        there = [cell for cell in done if cell.result]
-        said = f"{sum(cell.reused for cell in there)} of them stored before"
-        if len(there) < len(done):
-            said += f", {len(done) - len(there)} not stored"
-        tables = f"; {store.folder}/cells.csv, clips.csv" if there else ""
-        print(f"{len(done)} cells, {said}{tables}", file=sys.stderr)
+        lacking = sum(cell.result is None for cell in done)
+        said = f"{len(done)} cells, {sum(cell.reused for cell in done)} of them stored before"
+        said += f", {lacking} not stored" if lacking else ""
+        said += f"; {store.folder}/cells.csv, clips.csv" if lacking < len(done) else ""
+        print(said, file=sys.stderr)
     if any(cell.result is None or cell.result["status"] != "ok" for cell in done):
         raise typer.Exit(1)
 
