@@ -41,16 +41,16 @@ class Partial:
         self._state: dict[str, Any] = {}
         self.fitting = ""
         self.later: list[dict[str, int]] = []
-        kept = self._read()
+        self._kept = kept = self._read()
         self.spent: float = kept["wall_s"] if kept and (kept["fitting"] or kept["batch_size"] == batch_size) else 0.0
 
     def resize(self, batch_size: int) -> None:
         """The cell is begun anew in batches of another size, or gone on with where such a state was kept."""
-        self._batch_size, self._state, self.later = batch_size, {}, []
+        self._batch_size, self._kept, self._state, self.later = batch_size, self._read(), {}, []
 
     def load(self, measured: Measured, sample: Sample) -> int:
         """Fills in what an earlier worker measured, and returns how many batches that were."""
-        state = self._read()
+        state = self._kept
         if state is None:
             return 0
         self.fitting = state["fitting"]
