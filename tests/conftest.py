@@ -5,11 +5,17 @@ import torch
 from conftest_models import build_net
 from robustvideo.benchmark.core.interfaces import Model
 from robustvideo.benchmark.core.rng import ClipRandom
-from robustvideo.benchmark.evaluation.memory import Room
+from robustvideo.benchmark.evaluation.memory import ROOMS, Room
 from robustvideo.benchmark.evaluation.target import CountedTarget
 from robustvideo.benchmark.evaluation.threat import Pipeline, Threat
 
 torch.set_num_threads(1)  # the mocks are too small to share out
+
+
+@pytest.fixture(autouse=True)
+def nothing_learnt() -> None:
+    """A test knows nothing of the memory that another one made up."""
+    ROOMS.clear()
 
 
 @pytest.fixture(scope="session")

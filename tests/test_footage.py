@@ -34,7 +34,7 @@ def memory():
 @pytest.fixture
 def look(memory, tmp_path):
     """Looks at a scene through one footage, and says whether it had to be read."""
-    kept = Footage(torch.device("cpu"), 8)
+    kept = Footage(torch.device("cpu"))
 
     def at(spec=SMALL, key="data"):
         before = len(memory.asked)

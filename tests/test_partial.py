@@ -106,6 +106,7 @@ def test_the_time_counts_once_where_batches_are_halved(attacked, tmp_path, monke
 
     def fails(cell, bench, kept):
         monkeypatch.setattr(run, "_measure_batches", measure)
+        kept.load(bench.batch_of(cell), Measured(), Sample())
         kept.save(1, Measured(), Sample(), now=True)
         raise torch.OutOfMemoryError("made up")
 

@@ -1,6 +1,5 @@
 """Other precisions than float32, and passes that do not fit."""
 
-import dataclasses
 import json
 
 import pytest
@@ -9,12 +8,8 @@ from robustvideo.benchmark import InputSpec, Model, evaluate
 from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.core.interfaces import Batch, ClipRecord
 from robustvideo.benchmark.core.registry import ready
-from robustvideo.benchmark.evaluation import run
 from robustvideo.benchmark.evaluation.bench import Bench
 from robustvideo.benchmark.evaluation.cell import Cell
-from robustvideo.benchmark.evaluation.grid import resolve_chain
-from robustvideo.benchmark.evaluation.measure import judge
-from robustvideo.benchmark.evaluation.memory import shared_room
 from robustvideo.benchmark.evaluation.precision import full_float32, in_precision
 from robustvideo.benchmark.evaluation.probes import probe
 from robustvideo.benchmark.evaluation.request import Request
@@ -24,18 +19,6 @@ from robustvideo.leaderboard.gate.diff import compare
 from torch import nn
 
 PGD = "pgd:eps=8/255,steps=2"
-
-
-@pytest.fixture
-def seen(net):
-    """A cell of the mock model behind a random defence, and a bench that it is measured on."""
-
-    def make(defense="smoothing:sigma=0.05,draws=3", **options):
-        data = ready("dataset", "made", type("Made", (), {"classes": tuple("abcdef")})())
-        cell = Cell(data, "test", None, ready("model", "mock", net), defense=resolve_chain(defense))
-        return cell, Bench(**options)
-
-    return make
 
 
 def test_half_precision_moves_scores_a_little_and_gives_float32_back(net, clips, streams):
@@ -117,66 +100,3 @@ def test_full_float32_leaves_the_settings_as_they_were():
         assert [one.allow_tf32 for one in settings] == [True, False]
     finally:
         settings[0].allow_tf32, settings[1].allow_tf32 = before
-
-
-@pytest.mark.parametrize("defense", ["none", "smoothing:sigma=0.05,draws=3"])
-def test_judging_makes_passes_that_fit_and_gives_the_same(seen, net, clips, labels, monkeypatch, defense):
-    cell, bench = seen(defense)
-    records = [ClipRecord(f"clip{number}", None, int(label), "") for number, label in enumerate(labels)]
-    batch = Batch(records, clips)
-    shared_room.cache_clear()
-    wanted = judge(cell, bench, bench.pipeline(cell), batch, clips, labels)
-    forward, sizes, sold_out = net.net.forward, [], []
-
-    def small(given):
-        if len(given) > 2:
-            sold_out.append(len(given))
-            raise torch.OutOfMemoryError("made up")
-        sizes.append(len(given))
-        return forward(given)
-
-    monkeypatch.setattr(net.net, "forward", small)
-    found = judge(cell, bench, bench.pipeline(cell), batch, clips, labels)
-    for field in dataclasses.fields(found):
-        torch.testing.assert_close(getattr(found, field.name), getattr(wanted, field.name))
-    assert set(sizes) == {2, 1} and sold_out == [5], "5, then 2 at a time"
-    # Another bench of this process, and another cell of the model, know it.
-    other, again = seen("shuffle")
-    judge(other, again, again.pipeline(other), batch, clips, labels)
-    assert sold_out == [5] and again.room(other) is bench.room(cell)
-    shared_room.cache_clear()
-
-
-def test_a_clip_that_does_not_fit_alone_is_an_error(seen, net, clips, labels, monkeypatch):
-    cell, bench = seen("none")
-
-    def none(given):
-        raise torch.OutOfMemoryError("made up")
-
-    pipeline = bench.pipeline(cell)
-    monkeypatch.setattr(net.net, "forward", none)
-    batch = Batch([ClipRecord(f"clip{number}", None, 0, "") for number in range(5)], clips)
-    with pytest.raises(torch.OutOfMemoryError, match="made up"):
-        judge(cell, bench, pipeline, batch, clips, labels)
-    shared_room.cache_clear()
-
-
-def test_memory_that_runs_out_between_passes_halves_the_batches(seen, monkeypatch):
-    cell, bench = seen("none")
-    fits, tried = 8, []
-
-    def measure(*_):
-        tried.append(bench.batch_size)
-        if tried[-1] > fits:
-            raise torch.OutOfMemoryError("made up")
-        return {"clips": {"correct": [1]}}
-
-    monkeypatch.setattr(Bench, "hash", lambda *_: "0")
-    monkeypatch.setattr(Bench, "spec", lambda *_: {})
-    monkeypatch.setattr(run, "_measure_batches", measure)
-    found = run.run_cell(cell, bench)
-    assert (found["status"], found["provenance"]["batch_size"], tried) == ("ok", 8, [32, 16, 8])
-    fits = 0
-    failed = run.run_cell(cell, bench)
-    assert failed["error"] == "OutOfMemoryError: made up" and tried[3:] == [8, 4, 2, 1]
-    assert bench.batch_size == 8, "one cell that is too large does not make all others slow"

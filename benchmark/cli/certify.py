@@ -47,7 +47,9 @@ def certify(
     alpha: Annotated[float, typer.Option(help="Probability that the statement about a clip is wrong.")] = 0.001,
     limit: Annotated[int | None, typer.Option(help="Only the first N clips of a fixed class-balanced order.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of every clip's noise.")] = 0,
-    batch_size: Annotated[int, typer.Option(help="Copies per pass; results do not depend on it.")] = 32,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Copies per pass; results do not depend on it. Default: what fits into memory.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     out: Annotated[Path | None, typer.Option(help="File for one row per clip: .csv, or .json.")] = None,
     no_progress: Annotated[bool, typer.Option("--no-progress", help="No progress bar.", envvar="VBENCH_NO_PROGRESS")] = False,
@@ -105,9 +107,9 @@ def _noisy(defense: str, sigma: str | None) -> str:
     return "+".join([first, *more])
 
 
-def _check(batch_size: int, out: Path | None) -> None:
+def _check(batch_size: int | None, out: Path | None) -> None:
     """Looks at the file to write, too, before hours of computing."""
-    if not 1 <= batch_size <= 65536:
+    if batch_size is not None and not 1 <= batch_size <= 65536:
         raise InputError("batch-size", f"{batch_size} is not from 1 to 65536", "give the number of copies per pass")
     if out is None:
         return

@@ -34,7 +34,10 @@ def paper(
     store: Annotated[Path, typer.Option(help="Folder of the results.", envvar="VBENCH_STORE")] = Path("vbench-store"),
     out: Annotated[Path | None, typer.Option(help="Folder for a CSV of the numbers; of a study also a plot.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...", envvar="VBENCH_DEVICE")] = "auto",
-    batch_size: Annotated[int, typer.Option(help="Clips per batch.", min=1, max=65536, envvar="VBENCH_BATCH_SIZE")] = 32,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help="Clips per batch. Default: what fits into memory.", min=1, max=65536, envvar="VBENCH_BATCH_SIZE"),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON instead of a table.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Nothing on stderr but errors.", envvar="VBENCH_QUIET")] = False,
 ) -> None:
@@ -102,7 +105,7 @@ def _report(store: Path, out: Path, quiet: bool) -> None:
             print(path, file=sys.stderr)
 
 
-def _table(grid: Grid, folder: Path, out: Path | None, device: str, batch_size: int, json: bool, quiet: bool) -> None:
+def _table(grid: Grid, folder: Path, out: Path | None, device: str, batch_size: int | None, json: bool, quiet: bool) -> None:
     # torch is imported only now: names and values are checked by then.
     from ..evaluation.api import choose_device
     from ..evaluation.bench import Bench

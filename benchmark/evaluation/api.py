@@ -42,7 +42,7 @@ def evaluate(
     store: str | Path | None = None,
     reuse: str = "missing",
     device: str = "auto",
-    batch_size: int = 32,
+    batch_size: int | None = None,
     precision: str = "float32",
 ) -> pd.DataFrame:
     """Evaluates models x (clean, and attacks or corruptions) x defences and returns the rows of `cells.csv`.
@@ -62,7 +62,7 @@ def evaluate(
         store: Folder of results, reused by the next call; None keeps nothing.
         reuse: `missing`, `never`, `always` or `only-cache`.
         device: `auto`, `cpu`, `cuda`, ...
-        batch_size: Clips per batch; results do not depend on it.
+        batch_size: Clips per batch; None: what fits into memory. Results do not depend on it.
         precision: `float32`, `tf32` (CUDA) or `bf16`; part of a result's identity.
 
     Raises:

@@ -27,7 +27,7 @@ from .eight_bit import survives
 from .first_draws import FirstDraws
 from .footage import KEPT_BYTES, Footage, Scene, seen
 from .identity import crafted_key, digest, spec
-from .memory import Room, shared_room
+from .memory import ROOMS, USUAL, Room, room_for
 from .precision import in_precision, prepare
 from .threat import Pipeline, inside
 
@@ -45,7 +45,7 @@ class Bench:
 
     Attributes:
         device: Where models run.
-        batch_size: Clips per batch; results do not depend on it.
+        batch_size: Clips per batch; None: as many as fit, see `memory.fitting_batch`. Results do not depend on it.
         precision: What models compute in: one of `request.PRECISIONS`.
         tick: Called with the number of forward passes' worth of work that was just done, for progress.
         stopped: Asked after every batch: whether to keep what was measured and end.
@@ -58,7 +58,7 @@ class Bench:
     """
 
     device: torch.device = torch.device("cpu")
-    batch_size: int = 32
+    batch_size: int | None = None
     precision: str = "float32"
     tick: Callable[[int], None] = lambda work: None
     stopped: Callable[[], bool] = lambda: False
@@ -74,19 +74,32 @@ class Bench:
     def __post_init__(self) -> None:
         if self.computes:
             prepare(self.precision, self.device)
-        self.footage, self.ahead = Footage(self.device, self.batch_size), Ahead(self.device)
+        self.footage, self.ahead = Footage(self.device), Ahead(self.device)
 
     def room(self, cell: Cell) -> Room:
-        """How many clips fit into a pass of the cell's model, or of the one that it is attacked through: learnt once."""
-        # On a GPU the draws of EOT lie side by side until memory says no; on a CPU a wider batch gains nothing.
-        rows = self.batch_size * (8 if self.device.type == "cuda" else 1)
-        return shared_room(str(self.device), str(cell.source or cell.model), self.precision, rows)
+        """How many clips fit into a pass, and a batch, of the model that the cell is attacked through: learnt once."""
+        key = self._room_key(cell)
+        if key not in ROOMS:
+            ROOMS[key] = room_for(self._attacked_model(cell), self.device, self.batch_size)
+        return ROOMS[key]
 
-    def resize(self, batch_size: int) -> None:
-        """From now on batches of another size; what is held of the old ones goes."""
-        self.batch_size, self.footage = batch_size, Footage(self.device, batch_size)
+    def batch_of(self, cell: Cell) -> int:
+        """Clips per batch of a cell; what is usual, as long as nobody has asked for its `room`."""
+        room = ROOMS.get(self._room_key(cell))
+        return room.batch if room else self.batch_size or USUAL
+
+    def resize(self, cell: Cell, batch: int) -> None:
+        """From now on batches of another size for the cell's model; what is held on the device of the old ones goes."""
+        self.room(cell).batch = batch
         self._crafted.clear()
         self.first_draws.clear()
+
+    def _room_key(self, cell: Cell) -> str:
+        named = f"{cell.source or cell.model} {self._attacked_model(cell).weights_sha256}"
+        return f"{self.device} {named} {self.precision} {self.batch_size}"
+
+    def _attacked_model(self, cell: Cell) -> Model:
+        return self.source(cell) or self.model(cell)
 
     def dataset(self, cell: Cell) -> Dataset:
         """The cell's data set."""
@@ -142,13 +155,13 @@ class Bench:
             return self.pipeline(cell)
         if cell.threat.name == "grey-box":
             return self._precise(Pipeline.build(inside(self.links(cell)) or self.model(cell), []))
-        return self._precise(Pipeline.build(self.source(cell) or self.model(cell), []))
+        return self._precise(Pipeline.build(self._attacked_model(cell), []))
 
     def scene(self, cell: Cell, moment: int = 0) -> Scene:
         """The clips of a cell as its model sees them, `moment` frames later."""
         key = f"{cell.dataset} {cell.split} {cell.limit}"
         corrupted = cell.corruption and Corrupted(self.corruption(cell), cell.severity, cell.corruption.text, cell.seed, moment)
-        return Scene(key, self.dataset(cell), self.records(cell), self.model(cell).input, corrupted, moment)
+        return Scene(key, self.dataset(cell), self.records(cell), self.model(cell).input, corrupted, moment, self.batch_of(cell))
 
     def fitting_batch(self, cell: Cell) -> Batch:
         """The clips that a universal perturbation is made on: decoded once, as one batch.
@@ -192,7 +205,7 @@ class Bench:
 
     def crafted_key(self, cell: Cell) -> str:
         """Names the clips that a cell hands on, by everything that they depend on: 24 hex digits."""
-        of = f"{self.scene(cell).name} {cell.source or cell.model} {cell.attack} {cell.seed}"
+        of = f"{self.scene(cell).name} {cell.source or cell.model} {cell.attack} {cell.seed} {self.batch_of(cell)}"
         return self.once(f"crafted {of}", lambda: crafted_key(cell, self))
 
     def eight_bit(self, cell: Cell) -> bool:
@@ -226,7 +239,7 @@ class Bench:
         return pipeline if exact else in_precision(pipeline, self.precision, self.device)
 
     def _fitting_batch(self, cell: Cell) -> Batch:
-        read = load(self.fit_records(cell), self.model(cell).input, self.batch_size)
+        read = load(self.fit_records(cell), self.model(cell).input, USUAL)
         batches = [batch for batch, _ in read if batch is not None]
         if not batches:
             raise InputError(f"attack {cell.attack}", "no clip that its perturbation is to be made on could be decoded")

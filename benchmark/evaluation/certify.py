@@ -135,7 +135,7 @@ def certify(
     Args:
         cell: Clean clips, a model, and a defence whose first link adds Gaussian noise of its `sigma` to the clip, before anything
             else. What lies behind the noise is one classifier, of which the theorem asks nothing.
-        bench: The live objects; a batch is as many noisy copies of a clip.
+        bench: The live objects; a pass takes as many noisy copies of a clip as it would take clips.
         how: Draws and confidence.
         tick: Told how many draws are done, and of how many.
 
@@ -144,7 +144,7 @@ def certify(
     """
     bench.check(cell)
     sigma, pipeline, classes = cell.defense[0].create().sigma, bench.pipeline(cell), bench.model(cell).classes
-    each, room, scene = how.n0 + how.n, Room(bench.batch_size), bench.scene(cell)
+    each, room, scene = how.n0 + how.n, bench.room(cell), bench.scene(cell)
     done, total, found = 0, each * len(bench.records(cell)), []
 
     def count(draws: int) -> None:

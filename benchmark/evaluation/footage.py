@@ -12,6 +12,7 @@ from ..core.interfaces import Batch, ClipRecord, Dataset, InputSpec
 from ..data.corrupted import Corrupted
 from ..data.loader import Failure, load, read_clip
 from ..data.transform import resized
+from .memory import USUAL
 
 KEPT_BYTES = 2 << 30
 """How much memory decoded clips may take, and corrupted ones as much, before those that were not used for longest go."""
@@ -31,6 +32,7 @@ class Scene:
         spec: The model's input.
         corrupted: What is done to them; None: nothing.
         moment: Frames by which every sampled frame lies later.
+        batch: Clips per batch.
     """
 
     key: str
@@ -39,6 +41,7 @@ class Scene:
     spec: InputSpec
     corrupted: Corrupted | None = None
     moment: int = 0
+    batch: int = USUAL
 
     @property
     def name(self) -> str:
@@ -72,11 +75,10 @@ class Footage:
 
     Args:
         device: Where frames are corrupted.
-        batch_size: Clips per batch.
     """
 
-    def __init__(self, device: torch.device, batch_size: int) -> None:
-        self._device, self._batch_size = device, batch_size
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._plain: dict[str, Taken] = {}
         self._corrupted: dict[str, Taken] = {}
         self._failures: dict[str, list[Failure]] = {}
@@ -88,8 +90,9 @@ class Footage:
             InputError: The corruption does not work on such clips.
         """
         known = self._corrupted if scene.corrupted else self._plain
-        if scene.name in known:
-            known[scene.name] = taken = known.pop(scene.name)  # the one that was used last
+        key = f"{scene.name} by {scene.batch}"
+        if key in known:
+            known[key] = taken = known.pop(key)  # the one that was used last
             yield from taken.batches
             return
         taken, size = Taken([], []), 0
@@ -107,7 +110,7 @@ class Footage:
                 yield batch
         self._failures[scene.name] = taken.failures
         if not passing and size <= KEPT_BYTES:
-            known[scene.name] = taken
+            known[key] = taken
 
     def failures(self, scene: Scene) -> list[Failure]:
         """The clips that could not be decoded, known once `batches` has ended."""
@@ -119,11 +122,11 @@ class Footage:
         if in_memory and (scene.moment or how and how.corruption.stage == "file"):
             raise InputError("dataset", "clips in memory have no video that they were taken from", "use stage=frames, no shifts")
         if in_memory and not how:
-            yield from in_memory(records, scene.spec, self._batch_size)
+            yield from in_memory(records, scene.spec, scene.batch)
         elif how is None:
-            yield from load(records, scene.spec, self._batch_size, read=partial(read_clip, moment=scene.moment))
+            yield from load(records, scene.spec, scene.batch, read=partial(read_clip, moment=scene.moment))
         elif how.corruption.stage == "file":
-            yield from load(records, scene.spec, self._batch_size, read=how.read)
+            yield from load(records, scene.spec, scene.batch, read=how.read)
         else:
             yield from self._on_frames(scene, how, in_memory is not None)
 

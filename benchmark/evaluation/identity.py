@@ -69,7 +69,7 @@ def crafted_key(cell: Cell, bench: Parts) -> str:
         "input": seen(bench.model(cell).input),
         "made_on": made_on.text,
         "sha256": model.weights_sha256,
-        "batch_size": bench.batch_size,
+        "batch_size": bench.batch_of(cell),
     }
     return digest(content | {"versions": [part.entry.version for part in (cell.dataset, made_on, cell.attack) if part]})
 

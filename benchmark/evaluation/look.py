@@ -178,7 +178,7 @@ def take(cell: Cell, bench: Bench, wanted: str) -> Look:
     bench.check(cell)
     record = find_clip(bench.records(cell), wanted)
     batch = one_batch(bench, Scene(f"look {record.id}", bench.dataset(cell), [record], bench.model(cell).input))
-    attack, fitted, _ = fit(cell, bench, Partial(None, bench.batch_size))
+    attack, fitted, _ = fit(cell, bench, Partial(None))
     clips, labels = bench.clips(batch)
     made = craft(cell, bench, attack, batch, clips, labels, cell.full)
     scores = _scores(cell, bench, batch, clips[0], made.clips[0])
@@ -213,7 +213,7 @@ def _scores(cell: Cell, bench: Bench, batch: Batch, clean: Tensor, adversarial: 
     # As a run judges it; every row has the clip's own streams, so that rows differ by frames and not by draws.
     rng = judging(cell, bench, batch.ids * (frames + 1))
     found = []
-    for rows in torch.arange(frames + 1).split(bench.batch_size):
+    for rows in torch.arange(frames + 1).split(bench.room(cell).rows):
         clips = torch.stack([torch.cat([adversarial[:, :row], clean[:, row:]], dim=1) for row in rows.tolist()])
         count = passes(cell.attack is not None, pipeline.stochastic)
         found.append(sum(pipeline.decide(clips, rng[rows]).softmax(dim=1) for _ in range(count)) / count)

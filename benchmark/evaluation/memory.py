@@ -1,25 +1,50 @@
-"""How many clips fit into one pass."""
+"""How many clips fit into one pass, and into one batch."""
 
+import os
 from collections.abc import Callable
-from functools import cache
+from contextlib import suppress
+from pathlib import Path
 from typing import TypeVar
 
 import torch
+from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 
+from ..core.interfaces import Model
 from ..core.rng import ClipRandom
 
 T = TypeVar("T")
+
+USUAL = 32
+"""Clips per batch where memory allows: on a CPU the tiny models are slower with half and with twice as many."""
+
+WIDEST = 256
+"""The same on a GPU, which small models leave idle with fewer. A batch is also what a killed cell may lose."""
+
+SHARE = 0.5
+"""Of a device's memory that a batch may take for its gradients; the rest is for kernels, weights and what is kept."""
+
+SIDE_BY_SIDE = 8
+"""Batches of EOT draws that a GPU tries to take in one pass; on a CPU a wider pass gains nothing."""
+
+LIMIT = Path("/sys/fs/cgroup/memory.max")
+"""Where Linux says how much memory a container may take."""
 
 
 class Room:
     """Splits work into passes that fit into memory.
 
+    Args:
+        rows: Clips, or draws of clips, per pass.
+        batch: Clips per batch; None: as many as in a pass.
+
     Attributes:
-        rows: Clips, or draws of clips, per pass; halved whenever a pass runs out of memory.
+        rows: The same; halved whenever a pass runs out of memory.
+        batch: The same; halved where smaller passes are not enough.
     """
 
-    def __init__(self, rows: int) -> None:
-        self.rows = rows
+    def __init__(self, rows: int, batch: int | None = None) -> None:
+        self.rows, self.batch = rows, batch or rows
 
     def passes(self, count: int, job: Callable[[slice], T], width: int = 1) -> list[T]:
         """Does `job` on slices of `count` items until all are done.
@@ -48,10 +73,59 @@ class Room:
         return done
 
 
-@cache
-def shared_room(device: str, model: str, precision: str, rows: int) -> Room:
-    """The room of a model, for all cells of this process: what one cell has learnt, the next one knows."""
-    return Room(rows)
+ROOMS: dict[str, Room] = {}
+"""The rooms of this process, by device, model and precision: what one cell has learnt, the next one knows."""
+
+
+def room_for(model: Model, device: torch.device, asked: int | None) -> Room:
+    """The room that a model has at first.
+
+    Args:
+        model: On its device.
+        device: The device.
+        asked: Clips per batch; None: found by what the model needs and the device has.
+    """
+    batch = asked or fitting_batch(model, device)
+    return Room(batch * (SIDE_BY_SIDE if device.type == "cuda" else 1), batch)
+
+
+def fitting_batch(model: Model, device: torch.device) -> int:
+    """Clips whose gradients take at most half of the memory of a device: a power of two, at most 256 on a GPU and 32 on a CPU."""
+    spec = model.input
+    try:
+        each = kept_bytes(model, torch.zeros(1, 3, spec.frames, spec.size, spec.size, device=device))
+    except torch.OutOfMemoryError:
+        return 1  # if that fits
+    most = WIDEST if device.type == "cuda" else USUAL
+    fit = int(SHARE * memory_of(device) / max(each, 1))
+    return min(most, 1 << max(fit, 1).bit_length() - 1)
+
+
+def kept_bytes(model: Model, clips: Tensor) -> int:
+    """Bytes that a pass keeps for its gradient, without what the model holds in any case."""
+    own = {part.untyped_storage().data_ptr() for part in (*model.parameters(), *model.buffers())}
+    kept: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.enable_grad(), saved_tensors_hooks(pack, lambda tensor: tensor):
+        scores = model(clips.requires_grad_())
+    del scores  # only now may what was kept go, and its addresses be given away
+    return sum(kept.values())
+
+
+def memory_of(device: torch.device) -> int:
+    """Bytes that a process may take: all of a GPU; of a machine or container, the share that its threads are of the cores."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with suppress(OSError, ValueError):  # there is no such file, or it says "max"
+        found = min(found, int(LIMIT.read_text(encoding="utf-8")))
+    return int(found * min(1.0, torch.get_num_threads() / (os.cpu_count() or 1)))
 
 
 def again(rng: ClipRandom, stochastic: bool, job: Callable[[], T]) -> T:

@@ -13,8 +13,11 @@ from .cell import Cell
 class Parts(Protocol):
     """What gives them: see `Bench`."""
 
-    batch_size: int
     precision: str
+
+    def batch_of(self, cell: Cell) -> int:
+        """Clips per batch."""
+        ...
 
     def model(self, cell: Cell) -> Model:
         """The model under test."""

@@ -54,7 +54,9 @@ class Request:
         "missing", "Stored results: missing (compute absent and failed cells), never, always (keep failed), only-cache."
     )
     device: str = _option("auto", "auto, cpu, cuda, cuda:1 ...")
-    batch_size: int = _option(32, "Clips per batch; results do not depend on it.")
+    batch_size: int | None = _option(
+        None, "Clips per batch; results do not depend on it. Default: what fits into memory, up to 32, on a GPU 256."
+    )
     precision: str = _option(
         "float32",
         "What models compute in: float32, tf32 (CUDA) or bf16 (autocast; perturbations stay float32). Part of the result's "
@@ -73,7 +75,7 @@ class Request:
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise InputError("limit", f"{self.limit} is less than 1", "give the number of clips, or leave it out for all")
-        if not 1 <= self.batch_size <= 65536:
+        if self.batch_size is not None and not 1 <= self.batch_size <= 65536:
             raise InputError("batch-size", f"{self.batch_size} is not from 1 to 65536", "give the number of clips per batch")
         if self.precision not in PRECISIONS:
             raise InputError("precision", f"{self.precision!r} is unknown", did_you_mean(self.precision, PRECISIONS))

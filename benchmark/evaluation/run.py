@@ -101,7 +101,7 @@ def quarantined(cell: Cell, bench: Bench, deaths: int) -> dict[str, Any]:
     result = {"schema": SCHEMA, "cell": bench.hash(cell), "spec": bench.spec(cell), "status": "error", "reports": []}
     result |= {"error": f"{deaths} workers died over this cell; it is not tried again in this run", "clips": {}, "evidence": {}}
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    made = provenance(bench.device) | {"started": started, "wall_s": 0.0, "batch_size": bench.batch_size}
+    made = provenance(bench.device) | {"started": started, "wall_s": 0.0, "batch_size": bench.batch_of(cell)}
     return result | {"provenance": made | {"threads": torch.get_num_threads()}}
 
 
@@ -130,7 +130,7 @@ def run_cell(cell: Cell, bench: Bench, keep: Path | None = None) -> dict[str, An
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     result = {"schema": SCHEMA, "cell": bench.hash(cell), "spec": bench.spec(cell), "status": "ok", "error": ""}
-    partial = Partial(keep, bench.batch_size)
+    partial = Partial(keep)
     try:
         result["reports"] = list(bench.attack(cell).reports) if cell.attack else []
         if cell.corruption:
@@ -149,7 +149,7 @@ def run_cell(cell: Cell, bench: Bench, keep: Path | None = None) -> dict[str, An
     result["provenance"] = provenance(bench.device) | {
         "started": started.isoformat(timespec="seconds"),
         "wall_s": round(partial.spent + time.perf_counter() - clock, 3),
-        "batch_size": bench.batch_size,
+        "batch_size": bench.batch_of(cell),
         "threads": torch.get_num_threads(),
     }
     return result
@@ -204,25 +204,25 @@ def _on_its_card(cell: Cell, bench: Bench) -> float | None:
 def _measure(cell: Cell, bench: Bench, partial: Partial) -> dict[str, Any]:
     """Measures a cell. Passes fit by themselves; where memory runs out all the same, it is measured in smaller batches.
 
-    Later cells have them too, but where not even one clip fits: that says nothing of other cells.
+    Later cells of the model have them too, but where not even one clip fits: that says nothing of other cells.
     """
-    asked = bench.batch_size
+    room = bench.room(cell)
+    asked = room.batch
     while True:
         try:
             return _measure_batches(cell, bench, partial)
         except torch.OutOfMemoryError:
-            if bench.batch_size == 1:
-                bench.resize(asked)
+            if room.batch == 1:
+                bench.resize(cell, asked)
                 raise
         # Only here is the failed attempt's memory free: while the error is handled it holds on to it.
-        bench.resize(bench.batch_size // 2)
+        bench.resize(cell, room.batch // 2)
         torch.cuda.empty_cache()
-        partial.resize(bench.batch_size)
 
 
 def _measure_batches(cell: Cell, bench: Bench, partial: Partial) -> dict[str, Any]:
     measured, sample, scene = Measured(), Sample(), bench.scene(cell)
-    done = partial.load(measured, sample)
+    done = partial.load(scene.batch, measured, sample)
     attack, fitting, number = None, {}, -1
     if cell.attack:
         attack, fitting, _ = fit(cell, bench, partial)

@@ -27,34 +27,37 @@ class Partial:
 
     Args:
         path: Its file; None: nothing is kept.
-        batch_size: Clips per batch; of a state with another one only the universal perturbation is gone on with.
 
     Attributes:
-        spent: Seconds that earlier workers have spent on what is kept.
+        spent: Seconds that earlier workers have spent on what is kept and gone on with.
         fitting: What is kept of a universal perturbation in the making, or made; empty: nothing.
         later: What was decided of the clips at later moments, by clip, moment after moment.
     """
 
-    def __init__(self, path: Path | None, batch_size: int) -> None:
-        self._path, self._batch_size = path, batch_size
+    def __init__(self, path: Path | None) -> None:
+        self._path, self._batch_size = path, 0
         self._began = self._written = time.monotonic()
         self._state: dict[str, Any] = {}
-        self.fitting = ""
+        self.spent, self.fitting = 0.0, ""
         self.later: list[dict[str, int]] = []
-        self._kept = kept = self._read()
-        self.spent: float = kept["wall_s"] if kept and (kept["fitting"] or kept["batch_size"] == batch_size) else 0.0
 
-    def resize(self, batch_size: int) -> None:
-        """The cell is begun anew in batches of another size, or gone on with where such a state was kept."""
-        self._batch_size, self._kept, self._state, self.later = batch_size, self._read(), {}, []
+    def load(self, batch_size: int, measured: Measured, sample: Sample) -> int:
+        """Fills in what an earlier worker measured, and returns how many batches that were.
 
-    def load(self, measured: Measured, sample: Sample) -> int:
-        """Fills in what an earlier worker measured, and returns how many batches that were."""
-        state = self._kept
+        Args:
+            batch_size: Clips per batch; of a state with another one only the universal perturbation is gone on with.
+            measured: Takes in the numbers.
+            sample: Takes in what the checks need.
+        """
+        begun, self._batch_size = self._batch_size != 0, batch_size
+        self._state, self.later = {}, []
+        state = self._read()
         if state is None:
             return 0
-        self.fitting = state["fitting"]
-        if not state["batches"] or state["batch_size"] != self._batch_size:
+        self.fitting, fits = state["fitting"], state["batch_size"] == batch_size
+        if not begun and (self.fitting or fits):
+            self.spent = state["wall_s"]
+        if not state["batches"] or not fits:
             return 0
         self._state, self.later = state, state["later"]
         measured.vectors, measured.notes, measured.evidence = state["vectors"], state["notes"], state["evidence"]

@@ -191,7 +191,7 @@ def _estimated(looked: list[Planned], cells: list[Cell], bench: Bench, store: St
         yield from looked
         return
     rates = Rates(store, bench, cells)
-    made = store.crafted(-(-len(bench.records(cells[0])) // bench.batch_size))
+    made = store.crafted(-(-len(bench.records(cells[0])) // bench.batch_of(cells[0])))
     for one, cell in zip(looked, cells, strict=True):
         if one.state == "open":
             work = estimate(cell, bench, made)

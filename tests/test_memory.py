@@ -1,0 +1,185 @@
+"""How many clips go into a pass and into a batch: found by memory, and halved where that runs out."""
+
+import dataclasses
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from robustvideo.benchmark.core.interfaces import Batch, ClipRecord, InputSpec, Model
+from robustvideo.benchmark.core.registry import ready
+from robustvideo.benchmark.evaluation import memory, run
+from robustvideo.benchmark.evaluation.api import evaluate
+from robustvideo.benchmark.evaluation.bench import Bench
+from robustvideo.benchmark.evaluation.cell import Cell
+from robustvideo.benchmark.evaluation.grid import resolve_chain
+from robustvideo.benchmark.evaluation.measure import judge
+from torch import nn
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture
+def seen(net):
+    """A cell of the mock model behind a random defence, and a bench that it is measured on."""
+
+    def make(defense="smoothing:sigma=0.05,draws=3", **options):
+        data = ready("dataset", "made", type("Made", (), {"classes": tuple("abcdef")})())
+        cell = Cell(data, "test", None, ready("model", "mock", net), defense=resolve_chain(defense))
+        return cell, Bench(**options)
+
+    return make
+
+
+class Waves(nn.Module):
+    """Keeps, for the gradient, what the sine and the cosine are taken of: as many bytes as two clips have."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(1, 4)
+
+    def forward(self, given):
+        return self.head(given.sin().cos().mean(dim=(1, 2, 3, 4))[:, None])
+
+
+@pytest.fixture
+def waves():
+    return Model(Waves(), InputSpec(frames=2, size=16, short_side=16, mean=(0.0,) * 3, std=(1.0,) * 3), 4).eval()
+
+
+CLIP = 4 * 3 * 2 * 16 * 16
+"""Bytes of one."""
+
+
+def test_a_pass_keeps_what_its_gradient_needs(waves):
+    """Beside the two clips there is the one that normalising keeps, and the number of the head."""
+    waves.requires_grad_(False)
+    kept = [memory.kept_bytes(waves, torch.zeros(count, 3, 2, 16, 16)) for count in (1, 2, 8)]
+    assert 2 * CLIP <= kept[0] <= 3 * CLIP + 100
+    assert kept[2] == pytest.approx(8 * kept[0], rel=0.01) and kept[1] == pytest.approx(2 * kept[0], rel=0.01)
+
+
+def test_weights_are_not_counted_and_gradients_need_not_be_on(waves):
+    waves.net.large = nn.Linear(512, 512)
+    waves.net.forward = lambda given: waves.net.large(given.flatten(1)[:, :512]).cos()
+    with torch.no_grad():
+        kept = memory.kept_bytes(waves, torch.zeros(1, 3, 2, 16, 16))
+    assert 4 * 512 <= kept <= 3 * CLIP < 4 * 512 * 512
+
+
+@pytest.mark.parametrize("device", [CPU, GPU])
+def test_a_batch_takes_at_most_half_of_the_memory(waves, monkeypatch, device):
+    monkeypatch.setattr(memory, "memory_of", lambda _: have)
+    monkeypatch.setattr(memory, "kept_bytes", lambda model, clips: 1000)
+    monkeypatch.setattr(torch, "zeros", lambda *shape, device: torch.empty(shape))
+    for fit in (1, 2, 3, 7, 8, 9, 31, 32, 100, 300, 10**6):
+        have = 2000 * fit
+        found = memory.fitting_batch(waves, device)
+        assert found <= fit and math.log2(found) % 1 == 0
+        assert 2 * found > fit or found == (32 if device is CPU else 256), "the largest such power of two"
+    have = 10
+    assert memory.fitting_batch(waves, device) == 1
+    have = 2000 * 16
+    assert memory.room_for(waves, device, None).batch == 16 and memory.room_for(waves, device, 5).batch == 5
+    assert memory.room_for(waves, device, None).rows == (16 if device is CPU else 128), "draws of EOT lie side by side"
+
+
+def test_a_model_of_which_one_clip_does_not_fit_gets_a_batch_of_one(waves, monkeypatch):
+    def none(*_):
+        raise torch.OutOfMemoryError("made up")
+
+    monkeypatch.setattr(waves.net, "forward", none)
+    assert memory.fitting_batch(waves, CPU) == 1
+
+
+def test_a_process_may_take_its_share_of_the_machine_or_container(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "LIMIT", tmp_path / "none")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    monkeypatch.setattr(memory.os, "cpu_count", lambda: 1)
+    whole = memory.memory_of(CPU)
+    (total,) = [line.split()[1] for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal")]
+    assert whole == pytest.approx(1024 * int(total), rel=0.01)
+    monkeypatch.setattr(memory.os, "cpu_count", lambda: 4)
+    assert memory.memory_of(CPU) == whole // 4
+    monkeypatch.setattr(memory, "LIMIT", tmp_path / "memory.max")
+    for text, wanted in (("max\n", whole), (f"{10**12 * 10**6}\n", whole), ("8000000\n", 8_000_000)):
+        memory.LIMIT.write_text(text)
+        assert memory.memory_of(CPU) == wanted // 4
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 9)
+    assert memory.memory_of(CPU) == 8_000_000, "no more than there is"
+
+
+def test_what_a_batch_is_by_itself_moves_no_number(net, clips, labels, monkeypatch):
+    tables = []
+    for have in (10**9, 1):
+        memory.ROOMS.clear()
+        monkeypatch.setattr(memory, "memory_of", lambda _, have=have: have)
+        tables.append(evaluate(net, (clips, labels), "pgd:eps=8/255,steps=2", "shuffle"))
+        assert {room.batch for room in memory.ROOMS.values()} == {32 if have > 1 else 1}
+    numbers = ["cell", "top1", "linf", "l2", "grad_calls", "queries"]
+    assert tables[0][numbers].equals(tables[1][numbers])
+
+
+@pytest.mark.parametrize("defense", ["none", "smoothing:sigma=0.05,draws=3"])
+def test_judging_makes_passes_that_fit_and_gives_the_same(seen, net, clips, labels, monkeypatch, defense):
+    cell, bench = seen(defense)
+    records = [ClipRecord(f"clip{number}", None, int(label), "") for number, label in enumerate(labels)]
+    batch = Batch(records, clips)
+    wanted = judge(cell, bench, bench.pipeline(cell), batch, clips, labels)
+    forward, sizes, sold_out = net.net.forward, [], []
+
+    def small(given):
+        if len(given) > 2:
+            sold_out.append(len(given))
+            raise torch.OutOfMemoryError("made up")
+        sizes.append(len(given))
+        return forward(given)
+
+    monkeypatch.setattr(net.net, "forward", small)
+    found = judge(cell, bench, bench.pipeline(cell), batch, clips, labels)
+    for field in dataclasses.fields(found):
+        torch.testing.assert_close(getattr(found, field.name), getattr(wanted, field.name))
+    assert set(sizes) == {2, 1} and sold_out == [5], "5, then 2 at a time"
+    # Another bench of this process, and another cell of the model, know it.
+    other, again = seen("shuffle")
+    judge(other, again, again.pipeline(other), batch, clips, labels)
+    assert sold_out == [5] and again.room(other) is bench.room(cell)
+
+
+def test_a_clip_that_does_not_fit_alone_is_an_error(seen, net, clips, labels, monkeypatch):
+    cell, bench = seen("none")
+
+    def none(given):
+        raise torch.OutOfMemoryError("made up")
+
+    pipeline = bench.pipeline(cell)
+    monkeypatch.setattr(net.net, "forward", none)
+    batch = Batch([ClipRecord(f"clip{number}", None, 0, "") for number in range(5)], clips)
+    with pytest.raises(torch.OutOfMemoryError, match="made up"):
+        judge(cell, bench, pipeline, batch, clips, labels)
+
+
+def test_memory_that_runs_out_between_passes_halves_the_batches(seen, net, monkeypatch):
+    cell, bench = seen("none")
+    fits, tried = 8, []
+
+    def measure(*_):
+        tried.append(bench.batch_of(cell))
+        if tried[-1] > fits:
+            raise torch.OutOfMemoryError("made up")
+        return {"clips": {"correct": [1]}}
+
+    monkeypatch.setattr(Bench, "hash", lambda *_: "0")
+    monkeypatch.setattr(Bench, "spec", lambda *_: {})
+    monkeypatch.setattr(run, "_measure_batches", measure)
+    found = run.run_cell(cell, bench)
+    assert (found["status"], found["provenance"]["batch_size"], tried) == ("ok", 8, [32, 16, 8])
+    fits = 0
+    failed = run.run_cell(cell, bench)
+    assert failed["error"] == "OutOfMemoryError: made up" and tried[3:] == [8, 4, 2, 1]
+    assert bench.batch_of(cell) == 8, "one cell that is too large does not make all others slow"
+    other = replace(cell, model=ready("model", "other", net))
+    assert (bench.room(other).batch, bench.batch_of(other)) == (32, 32), "it is remembered for the model that did not fit"
+    again = Bench()
+    assert again.batch_of(cell) == 8, "by the whole process"
