@@ -57,7 +57,7 @@ def test_nothing_is_kept_for_one_cell_and_not_more_than_fits(model, tmp_path, pa
     assert not bench.first_draws._kept
     cells, asked_for = adaptive(model, THREATS[:2], defense=["shuffle"]), []
     for room in (0, 3 * 3 * 4 * 16 * 16 * 4, 1 << 30):  # none, a batch of three clips, all
-        monkeypatch.setattr(first_draws, "KEPT_BYTES", room)
+        monkeypatch.setattr(first_draws, "may_keep", lambda _, room=room: room)
         passes.clear()
         list(run.run_grid(cells, Bench(batch_size=3), Store(tmp_path / f"{room}")))
         asked_for.append(len(passes))

@@ -53,7 +53,7 @@ def test_models_that_only_normalise_otherwise_share_their_clips(look):
 
 
 def test_what_was_not_used_for_longest_goes_first(look, monkeypatch):
-    monkeypatch.setattr(footage, "KEPT_BYTES", 2 * 3 * 2 * 4 * 4)
+    monkeypatch.setattr(footage, "may_keep", lambda _: 2 * 3 * 2 * 4 * 4)
     assert look(key="a") and look(key="b") and not look(key="a"), "two fit"
     assert look(key="c") and not look(key="a"), "a was used after b"
     assert look(key="b")

@@ -1,5 +1,7 @@
 """The loader: right clips, stable order, failures told, threads gone; and the transform against PIL."""
 
+import errno
+import os
 import threading
 import time
 from pathlib import Path
@@ -75,6 +77,24 @@ def test_a_foreign_exception_is_a_failure_too(records, monkeypatch):
     monkeypatch.setattr(loader.video, "read_frames", explode)
     batch, failures = next(load(records, SPEC, 9, 2))
     assert batch is None and len(failures) == 9 and "MemoryError: too large" in failures[0].reason
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EMFILE, errno.ENOENT, errno.EACCES])
+def test_a_clip_of_a_lost_file_system_is_no_failed_clip(records, monkeypatch, number):
+    """What is known of a clip there is nothing; of a missing or a locked file it is that nobody has it."""
+
+    def lost(path, *_, **__):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(loader.video, "read_frames", lost)
+    monkeypatch.setattr(Path, "is_file", lambda _: True)
+    monkeypatch.setattr(Path, "open", lost)
+    if number in (errno.ENOENT, errno.EACCES):
+        assert len(next(load(records, SPEC, 9, 2))[1]) == 9
+        return
+    with pytest.raises(InputError, match=r"dataset: .* cannot be reached: .*; mend that, and run it again"):
+        list(load(records, SPEC, 9, 2))
+    assert not threads()
 
 
 def test_it_stops_when_the_consumer_stops_and_reads_no_further_than_its_window(records):

@@ -94,7 +94,8 @@ def test_a_model_of_which_one_clip_does_not_fit_gets_a_batch_of_one(waves, monke
 
 
 def test_a_process_may_take_its_share_of_the_machine_or_container(monkeypatch, tmp_path):
-    monkeypatch.setattr(memory, "LIMIT", tmp_path / "none")
+    monkeypatch.setattr(memory, "GROUPS", tmp_path)
+    monkeypatch.setattr(memory, "MINE", tmp_path / "mine")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
     monkeypatch.setattr(memory.os, "cpu_count", lambda: 1)
     whole = memory.memory_of(CPU)
@@ -102,10 +103,15 @@ def test_a_process_may_take_its_share_of_the_machine_or_container(monkeypatch, t
     assert whole == pytest.approx(1024 * int(total), rel=0.01)
     monkeypatch.setattr(memory.os, "cpu_count", lambda: 4)
     assert memory.memory_of(CPU) == whole // 4
-    monkeypatch.setattr(memory, "LIMIT", tmp_path / "memory.max")
-    for text, wanted in (("max\n", whole), (f"{10**12 * 10**6}\n", whole), ("8000000\n", 8_000_000)):
-        memory.LIMIT.write_text(text)
-        assert memory.memory_of(CPU) == wanted // 4
+    (tmp_path / "slurm" / "job7").mkdir(parents=True)
+    for group in ("/", "/slurm/job7"):  # of a container, which sees only itself, and of a job
+        memory.MINE.write_text(f"0::{group}\n")
+        for text, wanted in (("max\n", whole), (f"{10**18}\n", whole), ("8000000\n", 8_000_000)):
+            (tmp_path / "memory.max").write_text(text)
+            assert memory.memory_of(CPU) == wanted // 4
+    (tmp_path / "slurm" / "job7" / "memory.max").write_text("4000000\n")
+    assert memory.memory_of(CPU) == 1_000_000, "the least of them counts"
+    (tmp_path / "slurm" / "job7" / "memory.max").unlink()
     monkeypatch.setattr(torch, "get_num_threads", lambda: 9)
     assert memory.memory_of(CPU) == 8_000_000, "no more than there is"
 

@@ -7,6 +7,7 @@ import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import clusters
 import grids
@@ -227,6 +228,24 @@ def test_the_leases_of_a_dead_worker_on_another_host_are_free_at_once(tmp_path, 
         driver.free(dead.me.owner, innocent)
         lease = other.claim("cell")
         assert lease and lease.deaths == deaths
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_a_node_that_came_late_and_cannot_work_does_not_end_the_run(tmp_path, monkeypatch, early):
+    answers = SimpleNamespace(get=lambda call: f"{call} has other weights", exceptions=SimpleNamespace(RayError=KeyError))
+    monkeypatch.setattr(cluster, "ray", lambda: answers)
+    plan, store, said = Plan(Request(model=["tsm"]), ()), Store(tmp_path), []
+    plan.path(store).parent.mkdir(parents=True)
+    plan.path(store).touch()
+    running = cluster.Cluster(plan, store, None, 2, said.append)
+    member = cluster._Member(None, "tsm", early, actor.Hello("owner", "node", "late", "", ""))
+    running._members.append(member)
+    if early:
+        with pytest.raises(InputError, match="executor: a worker on late ended: tsm has other weights"):
+            running._hear(member)
+        return
+    running._hear(member)
+    assert said == ["a worker on late ended: tsm has other weights"] and (running._deaths, running._members) == (1, [])
 
 
 def test_an_error_of_an_actor_comes_as_text_with_its_trace_in_the_store(tmp_path, monkeypatch):

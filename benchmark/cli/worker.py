@@ -91,16 +91,19 @@ def _work(
 
     if not path.exists():  # a driver has finished it since
         return False
-    plan, failed = Plan.read(path), False
+    plan, failed, idle = Plan.read(path), False, True
     bench = Bench(device, plan.request.batch_size, plan.request.precision)
     bench.stopped, bench.lost = stopped, leaves
     with Leases(store.folder, _run_of(plan, store, parent)) as leases:
         for done in work(plan, store, leases, bench):
             failed |= done.result is not None and done.result["status"] != "ok"
+            idle = False
             if not quiet:
                 print(done.cell, file=sys.stderr, flush=True)
         if parent is None:
             tidy(store, leases)
+    if idle and not quiet:
+        print(f"plan {plan.id}: nothing was open", file=sys.stderr, flush=True)
     if parent is None and any(store.path(one.hash).exists() for one in plan.cells if one.hash):
         write_tables(store)
     return failed

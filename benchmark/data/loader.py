@@ -1,6 +1,6 @@
 """From records to batches, decoding ahead on threads."""
 
-import os
+import errno
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +18,10 @@ from .frame_folder import Picker
 
 Reader = Callable[[ClipRecord, InputSpec], Tensor]
 """Makes a clip, uint8 (3, T, H, W), of a record."""
+
+
+AWAY = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EMFILE, errno.ENFILE)
+"""What a file that cannot be opened says of its file system, or of the process, and not of itself."""
 
 
 class Failure(NamedTuple):
@@ -88,7 +92,7 @@ def load(
         records: What to load.
         spec: The model's input.
         batch_size: Records per item, 1 or more.
-        workers: Threads; None stands for one per core, 8 at most.
+        workers: Threads; None stands for as many as PyTorch has: a process's share of the cores.
         read: Makes a clip of a record.
 
     Yields:
@@ -96,9 +100,9 @@ def load(
         failures is smaller; nothing moves up, so that batches do not depend on which files are broken.
 
     Raises:
-        InputError: Batch size, workers or the input spec is wrong; at the call, not at the first item.
+        InputError: Batch size, workers or the input spec is wrong; at the call, not at the first item. Or the storage has failed.
     """
-    threads = min(8, os.cpu_count() or 1) if workers is None else workers
+    threads = torch.get_num_threads() if workers is None else workers
     for name, value in (("batch_size", batch_size), ("workers", threads)):
         if value < 1:
             raise InputError(name, f"{value} is below 1", "it must be a whole number, 1 or more")
@@ -131,10 +135,22 @@ def _attempt(record: ClipRecord, spec: InputSpec, read: Reader) -> Tensor | Fail
     """One bad file must not end a night's run, whatever a decoder throws."""
     try:
         return read(record, spec)
-    except InputError as error:
-        return Failure(record, str(error))
     except Exception as error:
-        return Failure(record, f"{record.path}: {type(error).__name__}: {error}")
+        _look_at_storage(record)
+        known = isinstance(error, InputError)
+        return Failure(record, str(error) if known else f"{record.path}: {type(error).__name__}: {error}")
+
+
+def _look_at_storage(record: ClipRecord) -> None:
+    """Where the storage has failed, or this process, nothing is known of the clip: it is not one that cannot be decoded."""
+    try:
+        if record.path and record.path.is_file():
+            record.path.open("rb").close()
+    except OSError as error:
+        if error.errno in AWAY:
+            raise InputError(
+                "dataset", f"{record.path} cannot be reached: {error.strerror}", "mend that, and run it again"
+            ) from None
 
 
 def _collect(chunk: Sequence[ClipRecord], results: Sequence[Tensor | Failure]) -> tuple[Batch | None, list[Failure]]:

@@ -25,9 +25,9 @@ from .components import check_attack, check_corruption, check_links, check_threa
 from .crafted import Crafted
 from .eight_bit import survives
 from .first_draws import FirstDraws
-from .footage import KEPT_BYTES, Footage, Scene, seen
+from .footage import Footage, Scene, seen
 from .identity import crafted_key, digest, spec
-from .memory import ROOMS, USUAL, Room, room_for
+from .memory import ROOMS, USUAL, Room, may_keep, room_for
 from .precision import in_precision, prepare
 from .threat import Pipeline, inside
 
@@ -196,9 +196,10 @@ class Bench:
         key = f"{number} {self.crafted_key(cell)} {digest({'ids': batch.ids})}"
         if key not in self._crafted:
             made = self.keeper(cell, number, batch, make)
-            if made.clips.nbytes > KEPT_BYTES:
+            most = may_keep(self.device)
+            if made.clips.nbytes > most:
                 return made
-            while sum(entry.clips.nbytes for entry in (made, *self._crafted.values())) > KEPT_BYTES:
+            while sum(entry.clips.nbytes for entry in (made, *self._crafted.values())) > most:
                 del self._crafted[next(iter(self._crafted))]  # the oldest: cells that share clips follow each other
             self._crafted[key] = made
         return self._crafted[key]

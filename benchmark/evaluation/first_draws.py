@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
+import torch
 from torch import Tensor
 
 from ..core.attack import Gradient
 from ..core.rng import ClipRandom
 from .cell import Cell
-from .footage import KEPT_BYTES
+from .memory import may_keep
 
 
 class FirstDraws:
@@ -37,8 +38,9 @@ class FirstDraws:
             rng.restore(streams)
             return Gradient(*(part.to(rng.device, copy=True) for part in draw))
         draw = make()
-        if wanted and draw.grad.nbytes <= KEPT_BYTES:
-            while draw.grad.nbytes + sum(kept.grad.nbytes for kept, _ in self._kept.values()) > KEPT_BYTES:
+        most = may_keep(torch.device("cpu"))
+        if wanted and draw.grad.nbytes <= most:
+            while draw.grad.nbytes + sum(kept.grad.nbytes for kept, _ in self._kept.values()) > most:
                 del self._kept[next(iter(self._kept))]  # the oldest: its other cell may be with another worker
             self._kept[key] = Gradient(*(part.to("cpu", copy=True) for part in draw)), rng.state()
         return draw

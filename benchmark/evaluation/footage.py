@@ -12,10 +12,7 @@ from ..core.interfaces import Batch, ClipRecord, Dataset, InputSpec
 from ..data.corrupted import Corrupted
 from ..data.loader import Failure, load, read_clip
 from ..data.transform import resized
-from .memory import USUAL
-
-KEPT_BYTES = 2 << 30
-"""How much memory decoded clips may take, and corrupted ones as much, before those that were not used for longest go."""
+from .memory import USUAL, may_keep
 
 NORMALISED = ("mean", "std", "channels")
 """What a model does to clips itself: models that differ in nothing else take the same ones."""
@@ -95,21 +92,21 @@ class Footage:
             known[key] = taken = known.pop(key)  # the one that was used last
             yield from taken.batches
             return
-        taken, size = Taken([], []), 0
+        taken, size, most = Taken([], []), 0, may_keep(torch.device("cpu"))
         passing = scene.moment > 0  # later moments are seen once; the next cell starts with the clips as they are
         for batch, failures in self._read(scene):
             taken.failures.extend(failures)
             if batch is not None:
                 size += batch.clips.nbytes
-                if passing or size > KEPT_BYTES:
+                if passing or size > most:
                     taken.batches.clear()
                 else:
-                    while size + sum(one.size for one in known.values()) > KEPT_BYTES:
+                    while size + sum(one.size for one in known.values()) > most:
                         del known[next(iter(known))]
                     taken.batches.append(batch)
                 yield batch
         self._failures[scene.name] = taken.failures
-        if not passing and size <= KEPT_BYTES:
+        if not passing and size <= most:
             known[key] = taken
 
     def failures(self, scene: Scene) -> list[Failure]:

@@ -24,11 +24,14 @@ WIDEST = 256
 SHARE = 0.5
 """Of a device's memory that a batch may take for its gradients; the rest is for kernels, weights and what is kept."""
 
+KEPT = 0.1
+"""Of its memory that clips of one kind (decoded, corrupted, adversarial) may take for cells to come."""
+
 SIDE_BY_SIDE = 8
 """Batches of EOT draws that a GPU tries to take in one pass; on a CPU a wider pass gains nothing."""
 
-LIMIT = Path("/sys/fs/cgroup/memory.max")
-"""Where Linux says how much memory a container may take."""
+GROUPS, MINE = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+"""Where Linux says how much memory a container or a job may take, and which one a process belongs to."""
 
 
 class Room:
@@ -118,14 +121,28 @@ def kept_bytes(model: Model, clips: Tensor) -> int:
     return sum(kept.values())
 
 
+def may_keep(device: torch.device) -> int:
+    """Bytes of clips of one kind that a process keeps on a device; beyond, what was not used for longest goes."""
+    return int(KEPT * memory_of(device))
+
+
 def memory_of(device: torch.device) -> int:
     """Bytes that a process may take: all of a GPU; of a machine or container, the share that its threads are of the cores."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    with suppress(OSError, ValueError):  # there is no such file, or it says "max"
-        found = min(found, int(LIMIT.read_text(encoding="utf-8")))
+    found = min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_limits()])
     return int(found * min(1.0, torch.get_num_threads() / (os.cpu_count() or 1)))
+
+
+def _limits() -> list[int]:
+    """What the control group of this process, and those that it lies in, may take."""
+    found: list[int] = []
+    with suppress(OSError):  # not everywhere
+        group = Path(MINE.read_text(encoding="utf-8").rpartition("::")[2].strip().lstrip("/"))
+        for folder in (group, *group.parents):
+            with suppress(OSError, ValueError):  # there is no such file, or it says "max"
+                found.append(int((GROUPS / folder / "memory.max").read_text(encoding="utf-8")))
+    return found
 
 
 def again(rng: ClipRandom, stochastic: bool, job: Callable[[], T]) -> T:

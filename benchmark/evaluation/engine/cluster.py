@@ -133,8 +133,12 @@ class Cluster:
             return
         if member.hello is None:
             self._welcome(member, said)
-        elif said:
+        elif said and member.early:
             raise InputError("executor", f"a worker on {member.hello.host} ended: {said}")
+        elif said:  # by a node that came later, of another version, say: the others go on
+            self._words = f"a worker on {member.hello.host} ended: {said}"
+            self._say(self._words)
+            self._deaths += 1
         else:
             self._ended = True
 

@@ -15,8 +15,8 @@ from .rates import device_of
 TRIED = 4
 """Clips of the pass that is timed where the store knows nothing of a model."""
 
-BYTES_PER_CLIP = 160
-"""Of a cell's file."""
+BYTES, BYTES_PER_CLIP, BYTES_OF_AN_ATTACK = 1800, 60, 60
+"""Of a cell's file: of itself, for each clip, and as much again where the clip was attacked."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Summary:
             if one.seconds is None and crafted_on not in timed:
                 timed[crafted_on] = _timed(cell, bench)
             seconds.append(timed[crafted_on] * one.work if one.seconds is None else one.seconds)
-            size += BYTES_PER_CLIP * len(bench.records(cell))
+            size += BYTES + (BYTES_PER_CLIP + BYTES_OF_AN_ATTACK * bool(cell.attack)) * len(bench.records(cell))
         states = {state: sum(one.state == state for one in plan.cells) for state in ("open", "stored", "impossible")}
         shared = sum(len(cells) - 1 for cells in plan.bundles())
         return cls(states, shared, seconds, size, _device(bench), _largest(plan, bench))
@@ -63,9 +63,10 @@ class Summary:
         said = [f"{total} cells: {self.states['stored']} stored, {self.states['open']} to run"]
         said += [f"{self.states['impossible']} impossible"] if self.states["impossible"] else []
         said += [f"{self.shared} of them on clips that another one makes"] if self.shared else []
-        needs = duration(sum(self.seconds))
+        needs = sum(self.seconds)
         if self.states["open"]:
-            said += [f"about {needs} on one device ({self.device}), {self.bytes / 1e6:.2g} MB"]
+            takes = f"about {duration(needs)} on one device ({self.device})"
+            said += [f"{'time unknown, as no such cell is stored' if math.isnan(needs) else takes}, {self.bytes / 1e6:.2g} MB"]
         if self.shared_bytes:
             said += [f"{self.shared_bytes / 1e6:.2g} MB for each worker meanwhile"]
         return ", ".join(said)
@@ -73,7 +74,7 @@ class Summary:
 
 def duration(seconds: float) -> str:
     """Seconds as people say them: `40 s`, `12 min`, `3.5 h`."""
-    if seconds != seconds:
+    if math.isnan(seconds):
         return "?"
     if seconds < 90:
         return f"{max(1, seconds):.0f} s"
