@@ -1,10 +1,11 @@
 """How the step size that makes the strongest attack changes with the budget."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+
+from ..benchmark.evaluation.stats import line_through
 
 SLOPE = 0.2
 """Of the line that Kinfu and Vidal 2022 fit: alpha = 0.2 (eps + 1), both in units of 1/255."""
@@ -71,15 +72,13 @@ def fit_line(steps: Sequence[Step]) -> Line | str:
     draws = rng.multinomial(count, np.full(count, 1 / count), DRAWS)[:, group]
     lines = np.array([np.polyfit(budgets, _best(alphas, margins, draw), 1) for draw in draws])
     low, high = np.percentile(lines, [2.5, 97.5], axis=0)
-    line: Any = stats.linregress(budgets, best)
-    wide = stats.t.ppf(0.975, len(budgets) - 2)
-
-    def reach(value: float, error: float, place: int) -> tuple[float, float, float]:
-        return float(value), float(min(low[place], value - wide * error)), float(max(high[place], value + wide * error))
-
+    slope, intercept = (
+        (value, min(float(low[place]), value - half), max(float(high[place]), value + half))
+        for place, (value, half) in enumerate(line_through(budgets, best.tolist()))
+    )
     return Line(
-        reach(line.slope, line.stderr, 0),
-        reach(line.intercept, line.intercept_stderr, 1),
+        slope,
+        intercept,
         {eps: float(step) for eps, step in zip(budgets, best, strict=True)},
     )
 

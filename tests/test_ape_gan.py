@@ -195,7 +195,7 @@ def trained():
     return train
 
 
-@pytest.mark.parametrize(("spec", "left"), [("ape-gan:width=4,eps=24/255", 0.3), ("gat:width=4,eps=24/255", 0.8)])
+@pytest.mark.parametrize(("spec", "left"), [("ape-gan:width=4,eps=24/255", 0.3), ("gat:width=4,eps=24/255", 0.7)])
 def test_the_pattern_is_taken_out_and_an_attack_through_the_generator_brings_the_defence_down(spec, left, trained, streams):
     """The classes are 32 grey levels apart, the attack has 24: on the model it spends them on the chessboard, which leaves each
     region's brightness as it is. Who knows the generator spends them on the brightness itself, which nobody can take out; GAT's

@@ -44,6 +44,15 @@ def interval(correct: Sequence[float], groups: Sequence[str], confidence: float 
     return max(0.0, float(mean - half)), min(1.0, float(mean + half))
 
 
+def line_through(x: Sequence[float], y: Sequence[float]) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Slope and intercept of least squares through three points or more, each with half of its 95 % t interval."""
+    from scipy import stats  # slow to import, and few need it
+
+    line: Any = stats.linregress(x, y)
+    wide = float(special.stdtrit(len(x) - 2, 0.975))
+    return (float(line.slope), wide * float(line.stderr)), (float(line.intercept), wide * float(line.intercept_stderr))
+
+
 @lru_cache(maxsize=16)
 def _numbered(groups: tuple[str, ...]) -> tuple[NDArray[Any], int]:
     """The number of each clip's group, and how many there are; most cells of a store have the same."""

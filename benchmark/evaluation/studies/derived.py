@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ..stats import line_through
 from .places import Grid, Place
 
 Measured = Mapping[tuple[str, str], tuple[Place, list[Mapping[str, Any]], dict[str, Any]]]
@@ -17,8 +18,6 @@ def best_steps(grid: Grid, measured: Measured) -> list[dict[str, Any]]:
     Accuracy alone would not tell steps apart once nothing is left of it. The interval of slope and intercept is the t interval of
     the regression.
     """
-    from scipy import stats
-
     rows, points = [], []
     for label in dict.fromkeys(place.row for place in grid.places):
         tried = [
@@ -32,14 +31,9 @@ def best_steps(grid: Grid, measured: Measured) -> list[dict[str, Any]]:
             rows.append(_made(label, "alpha", float(step), "1/255"))
     if len(points) < 3:
         return rows
-    budgets, steps = zip(*points, strict=True)
-    line: Any = stats.linregress(budgets, steps)
-    wide = stats.t.ppf(0.975, len(points) - 2)
-    for name, value, error, unit in (
-        ("slope", line.slope, line.stderr, "1"),
-        ("intercept", line.intercept, line.intercept_stderr, "1/255"),
-    ):
-        rows.append(_made("fit", name, float(value), unit, float(wide * error)))
+    slope, intercept = line_through(*zip(*points, strict=True))
+    rows.append(_made("fit", "slope", slope[0], "1", slope[1]))
+    rows.append(_made("fit", "intercept", intercept[0], "1/255", intercept[1]))
     return rows
 
 
