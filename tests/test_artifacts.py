@@ -28,6 +28,7 @@ from robustvideo.benchmark.evaluation.request import Request
 from robustvideo.benchmark.evaluation.run import run_cell
 from robustvideo.benchmark.evaluation.store import Store
 from robustvideo.benchmark.evaluation.target import CountedTarget
+from robustvideo.benchmark.evaluation.threat import Pipeline
 from typer.testing import CliRunner
 
 INPUT = InputSpec(frames=4, size=10, short_side=10, mean=(0.5,), std=(0.5,))
@@ -300,6 +301,18 @@ def test_prune_takes_what_no_plan_needs(killed):
     assert "removed 1 sets" in CliRunner().invoke(app, ["prune", "--store", str(copy)]).output
     assert not kept(Store(copy))
     assert isinstance(CliRunner().invoke(app, ["prune", "--store", str(killed / "none")]).exception, InputError)
+
+
+def test_the_clean_cell_asks_nothing_that_an_attack_has_asked(tmp_path, monkeypatch):
+    asked_for, judged = [], Pipeline.decide
+    monkeypatch.setattr(Pipeline, "decide", lambda *arguments: asked_for.append(1) or judged(*arguments))
+    request = asked(tmp_path, "fgsm", model=[f"{model_file(tmp_path)}:build"], defense=None, threat=None)
+    cells = grid_of(request).cells()
+    apart = [run_cell(cell, Bench(CPU)) for cell in cells]
+    passes, bench = len(asked_for), Bench(CPU)
+    together = [run_cell(cell, bench) for cell in cells]
+    assert len(cells) == 2 and passes - (len(asked_for) - passes) == 1
+    assert [one["clips"] for one in apart] == [one["clips"] for one in together]
 
 
 def test_clean_clips_are_asked_once_for_all_attacks(tmp_path, monkeypatch):

@@ -1,10 +1,13 @@
 """Decoded clips are kept for whoever sees the same ones, as many as fit."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from grids import MODEL
+from PIL import Image
 from robustvideo.benchmark.core.interfaces import Batch, ClipRecord, InputSpec
 from robustvideo.benchmark.evaluation import footage
 from robustvideo.benchmark.evaluation.bench import Bench
@@ -60,6 +63,27 @@ def test_what_was_not_used_for_longest_goes_first(look, monkeypatch):
     big = InputSpec(frames=5, size=4, short_side=4)
     assert look(big) and look(big), "too large to be kept at all"
     assert not look(key="a") and not look(key="b"), "and nothing goes for its sake"
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 7])
+def test_clips_that_were_taken_for_one_batch_size_serve_another(tmp_path, monkeypatch, batch):
+    """In the batches that reading them gives, failures left where they stood."""
+    records = []
+    for number in range(7):
+        folder = tmp_path / f"clip{number}"
+        folder.mkdir()
+        if number not in (2, 4):  # the others cannot be decoded
+            Image.fromarray(np.full((4, 4, 3), 10 * number, np.uint8)).save(folder / "0.png")
+        records.append(ClipRecord(folder.name, folder, 0, folder.name))
+    scene = Scene("data", SimpleNamespace(), records, InputSpec(frames=1, size=4, short_side=4), batch=3)
+    taken, fresh = Footage(torch.device("cpu")), Footage(torch.device("cpu"))
+    list(taken.batches(scene))
+    wanted = list(fresh.batches(replace(scene, batch=batch)))
+    monkeypatch.setattr(footage, "load", lambda *_, **__: pytest.fail("read twice"))
+    found = list(taken.batches(replace(scene, batch=batch)))
+    assert [one.ids for one in found] == [one.ids for one in wanted]
+    assert all(torch.equal(one.clips, other.clips) for one, other in zip(found, wanted, strict=True))
+    assert len(taken.failures(scene)) == 2 and sum(len(one.ids) for one in found) == 5
 
 
 def test_a_transfer_between_them_is_of_the_same_adversarial_clips(tmp_path):

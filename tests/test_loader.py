@@ -1,18 +1,18 @@
 """The loader: right clips, stable order, failures told, threads gone; and the transform against PIL."""
 
 import errno
-import os
 import threading
 import time
 from pathlib import Path
 
+import av.error
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.core.interfaces import ClipRecord, InputSpec
-from robustvideo.benchmark.data import loader
+from robustvideo.benchmark.data import loader, video
 from robustvideo.benchmark.data.loader import load, read_clip
 from robustvideo.benchmark.data.transform import to_input
 
@@ -79,17 +79,27 @@ def test_a_foreign_exception_is_a_failure_too(records, monkeypatch):
     assert batch is None and len(failures) == 9 and "MemoryError: too large" in failures[0].reason
 
 
-@pytest.mark.parametrize("number", [errno.ESTALE, errno.EMFILE, errno.ENOENT, errno.EACCES])
-def test_a_clip_of_a_lost_file_system_is_no_failed_clip(records, monkeypatch, number):
-    """What is known of a clip there is nothing; of a missing or a locked file it is that nobody has it."""
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (OSError(errno.ESTALE, "stale"), True),
+        (OSError(errno.EMFILE, "too many"), True),
+        (OSError(errno.EIO, "a disk"), True),
+        (av.error.EOFError(errno.EIO, "a damaged file"), False),  # FFmpeg says so of streams that make no sense
+        (av.error.EOFError(errno.EMFILE, "too many"), True),
+        (FileNotFoundError(errno.ENOENT, "missing"), False),
+        (PermissionError(errno.EACCES, "locked"), False),
+    ],
+)
+def test_a_clip_of_a_lost_file_system_is_no_failed_clip(records, monkeypatch, error, lost):
+    """Nothing is known of it; of a missing or a locked file it is known that nobody has it."""
 
-    def lost(path, *_, **__):
-        raise OSError(number, os.strerror(number), str(path))
+    def fails(*_):
+        raise error
 
-    monkeypatch.setattr(loader.video, "read_frames", lost)
-    monkeypatch.setattr(Path, "is_file", lambda _: True)
-    monkeypatch.setattr(Path, "open", lost)
-    if number in (errno.ENOENT, errno.EACCES):
+    monkeypatch.setattr(video, "read_folder", fails)
+    monkeypatch.setattr(video, "_from_file", fails)
+    if not lost:
         assert len(next(load(records, SPEC, 9, 2))[1]) == 9
         return
     with pytest.raises(InputError, match=r"dataset: .* cannot be reached: .*; mend that, and run it again"):

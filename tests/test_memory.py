@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +28,9 @@ def seen(net):
     def make(defense="smoothing:sigma=0.05,draws=3", **options):
         data = ready("dataset", "made", type("Made", (), {"classes": tuple("abcdef")})())
         cell = Cell(data, "test", None, ready("model", "mock", net), defense=resolve_chain(defense))
-        return cell, Bench(**options)
+        bench = Bench(**options)
+        bench.clean_once = lambda cell, batch, make: make()  # the data set has no records to name the clips by
+        return cell, bench
 
     return make
 
@@ -68,6 +71,74 @@ def test_weights_are_not_counted_and_gradients_need_not_be_on(waves):
     assert 4 * 512 <= kept <= 3 * CLIP < 4 * 512 * 512
 
 
+def test_nothing_of_the_pass_stays(waves):
+    """A node that keeps its own result, as a sigmoid does, would hold on to itself."""
+    made = []
+    waves.net.forward = lambda given: (
+        made.append(weakref.ref(out := given.sigmoid())) or waves.net.head(out.mean((2, 3, 4))[:, :1])
+    )
+    assert memory.kept_bytes(waves, torch.zeros(1, 3, 2, 16, 16)) >= CLIP
+    assert [kept() for kept in made] == [None]
+
+
+@pytest.mark.parametrize(
+    ("error", "lack", "failed"),
+    [
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried"),
+            True,
+            False,
+        ),
+        (RuntimeError("CUDA error: out of memory"), True, False),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True, False),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True, False),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False, True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False, False),
+        (ValueError("out of memory lane"), False, False),
+    ],
+)
+def test_lack_of_memory_has_many_words(error, lack, failed):
+    def job(rows):
+        asked.append(rows)
+        if rows.stop - rows.start > 1:
+            raise error
+
+    asked, room = [], memory.Room(4)
+    assert memory.device_failed(error) is failed
+    if lack:
+        room.passes(4, job)
+        assert len(asked) == 2 + 4 and room.rows == 1
+        return
+    with pytest.raises(type(error)) as told:
+        room.passes(4, job)
+    assert told.value is error and not isinstance(error, torch.OutOfMemoryError) and room.rows == 4
+
+
+def test_a_large_batch_is_no_gain_on_a_cpu(waves, monkeypatch):
+    """The shipped models take 32 clips, and full-size ones a few."""
+    monkeypatch.setattr(memory, "memory_of", lambda _: 10**12)
+    for each, wanted in ((2 * 10**6, 32), (50 * 10**6, 16), (600 * 10**6, 1), (10**10, 1)):
+        monkeypatch.setattr(memory, "kept_bytes", lambda model, clips, each=each: each)
+        assert memory.fitting_batch(waves, CPU) == wanted
+
+
+def test_a_model_without_a_gradient_is_measured_all_the_same(waves, clips, labels):
+    """Whatever it is that it cannot do: a cell that needs it says so."""
+    net = Model(nn.Identity(), InputSpec(frames=8, size=12, short_side=12), 6).eval()
+    net.net.forward = lambda given: torch.from_numpy(given.numpy()).mean(dim=(2, 3, 4)).repeat(1, 2)
+    assert memory.fitting_batch(net, CPU) == memory.USUAL
+    assert evaluate(net, (clips, labels))["status"].tolist() == ["ok"]
+
+
+def test_a_device_that_fails_is_told(waves, monkeypatch):
+    def fails(*_):
+        raise RuntimeError("CUDA error: made up")
+
+    monkeypatch.setattr(waves.net, "forward", fails)
+    with pytest.raises(RuntimeError, match="CUDA error"):
+        memory.fitting_batch(waves, CPU)
+
+
 @pytest.mark.parametrize("device", [CPU, GPU])
 def test_a_batch_takes_at_most_half_of_the_memory(waves, monkeypatch, device):
     monkeypatch.setattr(memory, "memory_of", lambda _: have)
@@ -102,15 +173,16 @@ def test_a_process_may_take_its_share_of_the_machine_or_container(monkeypatch, t
     (total,) = [line.split()[1] for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal")]
     assert whole == pytest.approx(1024 * int(total), rel=0.01)
     monkeypatch.setattr(memory.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(memory, "cores", lambda: 2)
     assert memory.memory_of(CPU) == whole // 4
     (tmp_path / "slurm" / "job7").mkdir(parents=True)
     for group in ("/", "/slurm/job7"):  # of a container, which sees only itself, and of a job
         memory.MINE.write_text(f"0::{group}\n")
         for text, wanted in (("max\n", whole), (f"{10**18}\n", whole), ("8000000\n", 8_000_000)):
             (tmp_path / "memory.max").write_text(text)
-            assert memory.memory_of(CPU) == wanted // 4
+            assert memory.memory_of(CPU) == (wanted // 4 if wanted == whole else wanted // 2), "a job has its cores, too"
     (tmp_path / "slurm" / "job7" / "memory.max").write_text("4000000\n")
-    assert memory.memory_of(CPU) == 1_000_000, "the least of them counts"
+    assert memory.memory_of(CPU) == 2_000_000, "the least of them counts"
     (tmp_path / "slurm" / "job7" / "memory.max").unlink()
     monkeypatch.setattr(torch, "get_num_threads", lambda: 9)
     assert memory.memory_of(CPU) == 8_000_000, "no more than there is"
@@ -173,6 +245,7 @@ def test_memory_that_runs_out_between_passes_halves_the_batches(seen, net, monke
     def measure(*_):
         tried.append(bench.batch_of(cell))
         if tried[-1] > fits:
+            bench.room(cell).rows = 32 if fits else 1
             raise torch.OutOfMemoryError("made up")
         return {"clips": {"correct": [1]}}
 
@@ -184,7 +257,7 @@ def test_memory_that_runs_out_between_passes_halves_the_batches(seen, net, monke
     fits = 0
     failed = run.run_cell(cell, bench)
     assert failed["error"] == "OutOfMemoryError: made up" and tried[3:] == [8, 4, 2, 1]
-    assert bench.batch_of(cell) == 8, "one cell that is too large does not make all others slow"
+    assert (bench.room(cell).rows, bench.batch_of(cell)) == (32, 8), "one cell that is too large does not make all others slow"
     other = replace(cell, model=ready("model", "other", net))
     assert (bench.room(other).batch, bench.batch_of(other)) == (32, 32), "it is remembered for the model that did not fit"
     again = Bench()

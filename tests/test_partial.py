@@ -18,6 +18,7 @@ from robustvideo.benchmark.evaluation.engine import partial
 from robustvideo.benchmark.evaluation.engine.plan import grid_of
 from robustvideo.benchmark.evaluation.measure import Measured
 from robustvideo.benchmark.evaluation.request import Request
+from robustvideo.benchmark.evaluation.store import Store
 from robustvideo.benchmark.evaluation.target import CountedTarget
 
 FOOTAGE = {}
@@ -125,12 +126,44 @@ def test_what_does_not_fit_is_ignored(attacked, whole, tmp_path):
         assert numbers(run.run_cell(attacked, bench_for(), keep)) == whole
 
 
-def test_numbers_are_never_put_to_other_clips(attacked, tmp_path):
+def test_numbers_are_never_put_to_other_clips(attacked, whole, tmp_path):
     keep = tmp_path / "keep.json"
     state = interrupted(attacked, keep)
     keep.write_text(json.dumps(state | {"ids": state["ids"][1:] + state["ids"][:1]}))
     result = run.run_cell(attacked, bench_for(), keep)
     assert result["status"] == "error" and "other clips can be decoded than before" in result["error"]
+    assert numbers(run.run_cell(attacked, bench_for(), keep)) == whole, "as it says: run it again"
+
+
+def test_an_automatic_batch_size_is_the_one_that_the_cell_was_begun_with(attacked, whole, tmp_path, monkeypatch):
+    """Another process may have found another one: by other memory, or because it ran out of it."""
+    keep, sizes, measure = tmp_path / "keep.json", [], run._measure_batch
+    interrupted(attacked, keep)
+    monkeypatch.setattr(run, "_measure_batch", lambda *more: sizes.append(len(more[4].ids)) or measure(*more))
+    bench = bench_for(size=None)
+    assert numbers(run.run_cell(attacked, bench, keep)) == whole and sizes == [3, 2]
+    assert bench.batch_of(attacked) == 32, "other cells have their own"
+    keep.write_text(json.dumps(json.loads(keep.read_text() or "{}") | {"batch_size": 64}))
+    sizes.clear()
+    assert numbers(run.run_cell(attacked, bench_for(size=None), keep))["clips"] == whole["clips"] and sizes == [8], "too large"
+
+
+def test_a_cell_that_fails_after_hours_goes_on_in_the_next_run(attacked, whole, tmp_path, monkeypatch):
+    """What was lost, a file system say, may be there again."""
+    store, bench, measure, calls = Store(tmp_path), bench_for(), run._measure_batch, []
+
+    def fails(*more):
+        calls.append(1)
+        if len(calls) == 3:
+            raise OSError("the disk is away")
+        measure(*more)
+
+    monkeypatch.setattr(partial, "EVERY", 0)
+    monkeypatch.setattr(run, "_measure_batch", fails)
+    (done,) = run.run_grid([attacked], bench, store)
+    assert done.result["status"] == "error" and store.partial(bench.hash(attacked)).exists()
+    (done,) = run.run_grid([attacked], bench_for(), store)
+    assert numbers(done.result) == whole and len(calls) == 4 and not store.partial(bench.hash(attacked)).exists()
 
 
 def test_a_disk_that_is_full_for_a_while_costs_no_cell(attacked, whole, tmp_path, monkeypatch):

@@ -124,6 +124,33 @@ def test_one_bad_plan_does_not_keep_a_worker_from_the_others(asked):
     assert len(list(store.cells())) == 2
 
 
+def test_an_idle_worker_helps_with_what_another_one_is_at(asked):
+    """It leaves a bundle to the one that is in it, until nothing else is open: then it goes past the cell in other hands."""
+    found, store = planned(
+        asked(attack=None, corruption=["brightness"], severity="4", defense=["shuffle", "uniform"], threat=None)
+    )
+    found.write(store)
+    (bundle,) = [bundle for bundle in found.bundles() if len(bundle) > 1]
+    done = []
+    bench = Bench(stopped=lambda: len(done) == 5)
+    with Leases(store.folder) as other, Leases(store.folder) as leases:
+        assert other.claim(bundle[0].hash)
+        with pytest.raises(KeyboardInterrupt):
+            for one in work(found, store, leases, bench):
+                done.append(str(one.cell))
+    assert len(found.cells) == 6 and len(done) == 5 and bundle[0].name not in done
+    assert done[-2:] == [one.name for one in bundle[1:]], "last of all"
+
+
+def test_a_store_of_another_version_is_no_cell_that_cannot_work(asked):
+    found, store = planned(asked(attack=None))
+    path = store.path(found.cells[0].hash)
+    path.parent.mkdir(parents=True)
+    path.write_text('{"schema": 99}')
+    with pytest.raises(InputError, match="store: .* is no cell of schema 1; use the vbench version that wrote it"):
+        plan(asked(attack=None), Bench(), store, strict=False)
+
+
 def test_only_cache_computes_nothing(asked):
     found, store = planned(asked(reuse="only-cache"))
     found.write(store, stays=True)

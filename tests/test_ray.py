@@ -160,9 +160,11 @@ def test_a_store_that_a_node_does_not_see(machines, world, tmp_path, monkeypatch
 
 
 @pytest.mark.ray
-def test_another_version(machines, monkeypatch):
-    monkeypatch.setattr(nodes.ray(), "__version__", "1.0.0")
-    with pytest.raises(InputError, match=r"address: cannot use the cluster at .*: Version mismatch.* Ray: 1.0.0"):
+@pytest.mark.parametrize(("ours", "words"), [(("1.0.0", "3.11.7"), "Ray: 1.0.0"), (("", "3.9.1"), "Python: 3.9.1")])
+def test_another_version(machines, monkeypatch, ours, words):
+    ours = (ours[0] or nodes.ray().__version__, ours[1])
+    monkeypatch.setattr("ray._private.utils.compute_version_info", lambda: ours)
+    with pytest.raises(InputError, match=rf"address: cannot use the cluster at .*: Version mismatch.* {words}"):
         nodes.connect(machines.address)
 
 
@@ -245,7 +247,13 @@ def test_a_node_that_came_late_and_cannot_work_does_not_end_the_run(tmp_path, mo
             running._hear(member)
         return
     running._hear(member)
-    assert said == ["a worker on late ended: tsm has other weights"] and (running._deaths, running._members) == (1, [])
+    assert said == ["a worker on late ended: tsm has other weights"] and (running._deaths, running._members) == (0, [])
+    monkeypatch.setattr(cluster, "nodes", list)
+    monkeypatch.setattr(cluster, "places", lambda *_: 2)
+    running.workers = None
+    monkeypatch.setattr(running, "_start", lambda early: member)
+    running._fill(9)
+    assert len(running._members) == 1, "none in its place"
 
 
 def test_an_error_of_an_actor_comes_as_text_with_its_trace_in_the_store(tmp_path, monkeypatch):

@@ -8,11 +8,13 @@ from itertools import islice
 from typing import NamedTuple
 
 import torch
+from av.error import FFmpegError
 from torch import Tensor
 
 from ..core.errors import InputError
 from ..core.integrity import ClipError
 from ..core.interfaces import Batch, ClipRecord, InputSpec
+from ..core.machine import cores
 from . import sampling, transform, video
 from .frame_folder import Picker
 
@@ -21,7 +23,7 @@ Reader = Callable[[ClipRecord, InputSpec], Tensor]
 
 
 AWAY = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EMFILE, errno.ENFILE)
-"""What a file that cannot be opened says of its file system, or of the process, and not of itself."""
+"""Errors that say something of the file system, or of the process, and nothing of the file."""
 
 
 class Failure(NamedTuple):
@@ -92,7 +94,7 @@ def load(
         records: What to load.
         spec: The model's input.
         batch_size: Records per item, 1 or more.
-        workers: Threads; None stands for as many as PyTorch has: a process's share of the cores.
+        workers: Threads; None stands for one per core, 16 at most.
         read: Makes a clip of a record.
 
     Yields:
@@ -102,7 +104,7 @@ def load(
     Raises:
         InputError: Batch size, workers or the input spec is wrong; at the call, not at the first item. Or the storage has failed.
     """
-    threads = torch.get_num_threads() if workers is None else workers
+    threads = min(16, cores()) if workers is None else workers
     for name, value in (("batch_size", batch_size), ("workers", threads)):
         if value < 1:
             raise InputError(name, f"{value} is below 1", "it must be a whole number, 1 or more")
@@ -136,21 +138,21 @@ def _attempt(record: ClipRecord, spec: InputSpec, read: Reader) -> Tensor | Fail
     try:
         return read(record, spec)
     except Exception as error:
-        _look_at_storage(record)
+        lost = _lost(error)
+        if lost:  # nothing is known of the clip: it is not one that cannot be decoded
+            problem = f"{record.path} cannot be reached: {lost}"
+            raise InputError("dataset", problem, "mend that, and run it again") from None
         known = isinstance(error, InputError)
         return Failure(record, str(error) if known else f"{record.path}: {type(error).__name__}: {error}")
 
 
-def _look_at_storage(record: ClipRecord) -> None:
-    """Where the storage has failed, or this process, nothing is known of the clip: it is not one that cannot be decoded."""
-    try:
-        if record.path and record.path.is_file():
-            record.path.open("rb").close()
-    except OSError as error:
-        if error.errno in AWAY:
-            raise InputError(
-                "dataset", f"{record.path} cannot be reached: {error.strerror}", "mend that, and run it again"
-            ) from None
+def _lost(error: BaseException | None) -> str:
+    """What has failed where the storage has, and not the clip; of a damaged file, too, FFmpeg says EIO."""
+    while error is not None:
+        if isinstance(error, (OSError, FFmpegError)) and error.errno in AWAY:
+            return "" if isinstance(error, FFmpegError) and error.errno == errno.EIO else error.strerror or str(error)
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def _collect(chunk: Sequence[ClipRecord], results: Sequence[Tensor | Failure]) -> tuple[Batch | None, list[Failure]]:

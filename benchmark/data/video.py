@@ -45,10 +45,12 @@ def read_frames(source: Path | bytes, pick: Picker, template: str = "") -> NDArr
             of a content, no frame decodes.
     """
     name = _name(source)
-    if isinstance(source, Path) and not source.exists():
-        raise ClipError(name, "there is no such file or folder")
     try:
+        if isinstance(source, Path):
+            source.stat()  # says why, as `exists` does not
         frames = read_folder(source, pick, template) if isinstance(source, Path) and source.is_dir() else _from_file(source, pick)
+    except FileNotFoundError as error:
+        raise ClipError(name, "there is no such file or folder") from error
     except (FFmpegError, OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ClipError(name, f"cannot be decoded: {' '.join(reason.split())}") from error

@@ -17,7 +17,7 @@ from ..core.interfaces import ClipRecord, InputSpec, Scorer
 from ..core.rng import ClipRandom
 from .bench import Bench
 from .cell import Cell
-from .memory import Room
+from .memory import Room, again
 from .stats import interval
 
 RADII = (0.0, 0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0)
@@ -115,12 +115,8 @@ def vote(scorer: Scorer, clip: Tensor, rng: ClipRandom, count: int, room: Room, 
 
     def one_pass(rows: slice) -> Tensor:
         copies = rows.stop - rows.start
-        state = rng.state()
-        try:
-            logits = scorer(clip.expand(copies, *clip.shape), rng[torch.zeros(copies, dtype=torch.long)])
-        except torch.OutOfMemoryError:
-            rng.restore(state)  # made again in smaller passes, with the same draws
-            raise
+        streams = rng[torch.zeros(copies, dtype=torch.long)]
+        logits = again(rng, True, lambda: scorer(clip.expand(copies, *clip.shape), streams))
         tick(copies)
         return torch.where(torch.isfinite(logits).all(dim=1), logits.argmax(dim=1), -1).cpu()
 
@@ -144,7 +140,7 @@ def certify(
     """
     bench.check(cell)
     sigma, pipeline, classes = cell.defense[0].create().sigma, bench.pipeline(cell), bench.model(cell).classes
-    each, room, scene = how.n0 + how.n, bench.room(cell), bench.scene(cell)
+    each, room, scene = how.n0 + how.n, Room(bench.room(cell).batch), bench.scene(cell)
     done, total, found = 0, each * len(bench.records(cell)), []
 
     def count(draws: int) -> None:

@@ -53,15 +53,25 @@ def seen(spec: InputSpec) -> dict[str, object]:
 
 
 class Taken(NamedTuple):
-    """All clips of a scene, and those that could not be decoded."""
+    """All clips of a scene, and those that could not be decoded, in batches of so many records."""
 
     batches: list[Batch]
     failures: list[Failure]
+    by: int
 
     @property
     def size(self) -> int:
         """Bytes."""
         return sum(batch.clips.nbytes for batch in self.batches)
+
+
+def _regrouped(batches: Sequence[Batch], scene: Scene) -> Iterator[Batch]:
+    """The same clips in the batches that reading them anew would give."""
+    clips = {name: clip for batch in batches for name, clip in zip(batch.ids, batch.clips, strict=True)}
+    for start in range(0, len(scene.records), scene.batch):
+        found = [record for record in scene.records[start : start + scene.batch] if record.id in clips]
+        if found:
+            yield Batch(found, torch.stack([clips[record.id] for record in found]))
 
 
 class Footage:
@@ -87,12 +97,11 @@ class Footage:
             InputError: The corruption does not work on such clips.
         """
         known = self._corrupted if scene.corrupted else self._plain
-        key = f"{scene.name} by {scene.batch}"
-        if key in known:
-            known[key] = taken = known.pop(key)  # the one that was used last
-            yield from taken.batches
+        if scene.name in known:
+            known[scene.name] = taken = known.pop(scene.name)  # the one that was used last
+            yield from taken.batches if taken.by == scene.batch else _regrouped(taken.batches, scene)
             return
-        taken, size, most = Taken([], []), 0, may_keep(torch.device("cpu"))
+        taken, size, most = Taken([], [], scene.batch), 0, may_keep(torch.device("cpu"))
         passing = scene.moment > 0  # later moments are seen once; the next cell starts with the clips as they are
         for batch, failures in self._read(scene):
             taken.failures.extend(failures)
@@ -107,7 +116,7 @@ class Footage:
                 yield batch
         self._failures[scene.name] = taken.failures
         if not passing and size <= most:
-            known[key] = taken
+            known[scene.name] = taken
 
     def failures(self, scene: Scene) -> list[Failure]:
         """The clips that could not be decoded, known once `batches` has ended."""

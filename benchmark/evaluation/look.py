@@ -213,7 +213,7 @@ def _scores(cell: Cell, bench: Bench, batch: Batch, clean: Tensor, adversarial: 
     # As a run judges it; every row has the clip's own streams, so that rows differ by frames and not by draws.
     rng = judging(cell, bench, batch.ids * (frames + 1))
     found = []
-    for rows in torch.arange(frames + 1).split(bench.room(cell).rows):
+    for rows in torch.arange(frames + 1).split(bench.room(cell).batch):
         clips = torch.stack([torch.cat([adversarial[:, :row], clean[:, row:]], dim=1) for row in rows.tolist()])
         count = passes(cell.attack is not None, pipeline.stochastic)
         found.append(sum(pipeline.decide(clips, rng[rows]).softmax(dim=1) for _ in range(count)) / count)

@@ -60,9 +60,14 @@ def judge(cell: Cell, bench: Bench, pipeline: Pipeline, batch: Batch, clips: Ten
         random = rows_of(rng, rows)
         return again(random, pipeline.stochastic, lambda: pipeline.decide(clips[rows], random))
 
+    def ask() -> Tensor:
+        return torch.cat(room.passes(len(clips), decide))
+
     scores = []
     for _ in range(passes(cell.attack is not None, pipeline.stochastic)):
-        scores.append(torch.cat(room.passes(len(clips), decide)))
+        # What attacks on the bare model ask of the clips as they are, the harness need not ask again.
+        known = cell.kind == "clean" and not cell.defense and not cell.shifts
+        scores.append(bench.clean_once(cell, batch, ask) if known else ask())
         bench.tick(len(clips) * pipeline.draws)
     logits = torch.stack(scores)  # (passes, N, K)
     preds = logits.argmax(dim=2)

@@ -1,8 +1,8 @@
 """How many clips fit into one pass, and into one batch."""
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,12 +11,16 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from ..core.interfaces import Model
+from ..core.machine import cores
 from ..core.rng import ClipRandom
 
 T = TypeVar("T")
 
 USUAL = 32
 """Clips per batch where memory allows: on a CPU the tiny models are slower with half and with twice as many."""
+
+WARM = 1 << 30
+"""Bytes that a batch may keep for its gradients on a CPU: full-size models are faster with one or two clips than with eight."""
 
 WIDEST = 256
 """The same on a GPU, which small models leave idle with fewer. A batch is also what a killed cell may lose."""
@@ -26,6 +30,9 @@ SHARE = 0.5
 
 KEPT = 0.1
 """Of its memory that clips of one kind (decoded, corrupted, adversarial) may take for cells to come."""
+
+NO_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+"""What errors say that are no `torch.OutOfMemoryError`, but lack of memory."""
 
 SIDE_BY_SIDE = 8
 """Batches of EOT draws that a GPU tries to take in one pass; on a CPU a wider pass gains nothing."""
@@ -64,7 +71,8 @@ class Room:
         while start < count:
             size = min(count - start, max(1, self.rows // width))
             try:
-                done.append(job(slice(start, start + size)))
+                with lack_of_memory():
+                    done.append(job(slice(start, start + size)))
                 start += size
                 continue
             except torch.OutOfMemoryError:
@@ -93,15 +101,21 @@ def room_for(model: Model, device: torch.device, asked: int | None) -> Room:
 
 
 def fitting_batch(model: Model, device: torch.device) -> int:
-    """Clips whose gradients take at most half of the memory of a device: a power of two, at most 256 on a GPU and 32 on a CPU."""
+    """Clips whose gradients take at most half of a device's memory, a power of two up to 256; on a CPU 1 GiB and 32 clips."""
     spec = model.input
     try:
-        each = kept_bytes(model, torch.zeros(1, 3, spec.frames, spec.size, spec.size, device=device))
+        with lack_of_memory():
+            each = kept_bytes(model, torch.zeros(1, 3, spec.frames, spec.size, spec.size, device=device))
     except torch.OutOfMemoryError:
         return 1  # if that fits
-    most = WIDEST if device.type == "cuda" else USUAL
-    fit = int(SHARE * memory_of(device) / max(each, 1))
-    return min(most, 1 << max(fit, 1).bit_length() - 1)
+    except Exception as error:  # a model without a gradient, say; whether that matters is seen when it is measured
+        if device_failed(error):
+            raise
+        return USUAL
+    room, most = SHARE * memory_of(device), WIDEST
+    if device.type == "cpu":
+        room, most = min(room, WARM), USUAL
+    return min(most, 1 << max(int(room / max(each, 1)), 1).bit_length() - 1)
 
 
 def kept_bytes(model: Model, clips: Tensor) -> int:
@@ -113,7 +127,7 @@ def kept_bytes(model: Model, clips: Tensor) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # a node that holds its own result, graph and all, would never be let go
 
     with torch.enable_grad(), saved_tensors_hooks(pack, lambda tensor: tensor):
         scores = model(clips.requires_grad_())
@@ -130,8 +144,10 @@ def memory_of(device: torch.device) -> int:
     """Bytes that a process may take: all of a GPU; of a machine or container, the share that its threads are of the cores."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    found = min([os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_limits()])
-    return int(found * min(1.0, torch.get_num_threads() / (os.cpu_count() or 1)))
+    machine, group = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), min(_limits(), default=None)
+    # A group's memory goes with the cores that it was given; a process that was merely bound to some has not all of a machine's.
+    found, among = (machine, os.cpu_count() or 1) if group is None or group > machine else (group, cores())
+    return int(found * min(1.0, torch.get_num_threads() / among))
 
 
 def _limits() -> list[int]:
@@ -149,15 +165,29 @@ def again(rng: ClipRandom, stochastic: bool, job: Callable[[], T]) -> T:
     """Does a job; where it runs out of memory the streams are taken back, so that it is made again with the same draws."""
     state = rng.state() if stochastic else []
     try:
-        return job()
+        with lack_of_memory():
+            return job()
     except torch.OutOfMemoryError:
         if state:
             rng.restore(state)
         raise
 
 
+@contextmanager
+def lack_of_memory() -> Iterator[None]:
+    """Makes one error of all those by which PyTorch, CUDA and its libraries say that memory has run out."""
+    try:
+        yield
+    except RuntimeError as error:
+        if any(words in str(error) for words in NO_MEMORY) and not isinstance(error, torch.OutOfMemoryError):
+            raise torch.OutOfMemoryError(str(error)) from None
+        raise
+
+
 def device_failed(error: Exception) -> bool:
     """Whether an error says that this process cannot use its device any more; lack of memory does not."""
+    if isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in NO_MEMORY):
+        return False
     known = getattr(torch, "AcceleratorError", ())  # a plain RuntimeError before torch 2.8
     return isinstance(error, known) or isinstance(error, RuntimeError) and str(error).startswith("CUDA error")
 

@@ -4,6 +4,7 @@ import functools
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,7 +27,7 @@ from .engine.partial import Partial
 from .fitting import fit
 from .grid import Grid
 from .measure import Measured, flips, judge
-from .memory import device_failed
+from .memory import device_failed, lack_of_memory
 from .probes import Watched
 from .provenance import provenance
 from .store import SCHEMA, Reuse, Store
@@ -92,7 +93,8 @@ def run_grid(
                 keep.unlink(missing_ok=True)
             result = run_cell(cell, bench, keep)
             store.put(result)
-            keep.unlink(missing_ok=True)
+            if result["status"] == "ok":
+                keep.unlink(missing_ok=True)
             yield Done(cell, result, False)
 
 
@@ -207,13 +209,14 @@ def _measure(cell: Cell, bench: Bench, partial: Partial) -> dict[str, Any]:
     Later cells of the model have them too, but where not even one clip fits: that says nothing of other cells.
     """
     room = bench.room(cell)
-    asked = room.batch
+    known = room.rows, room.batch
     while True:
         try:
-            return _measure_batches(cell, bench, partial)
+            with lack_of_memory(), partial.as_begun(room) if bench.batch_size is None else nullcontext():
+                return _measure_batches(cell, bench, partial)
         except torch.OutOfMemoryError:
             if room.batch == 1:
-                bench.resize(cell, asked)
+                room.rows, room.batch = known
                 raise
         # Only here is the failed attempt's memory free: while the error is handled it holds on to it.
         bench.resize(cell, room.batch // 2)

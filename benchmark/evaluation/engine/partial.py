@@ -2,16 +2,17 @@
 
 import json
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ...core.errors import InputError
 from ...core.files import write_atomically
 from ...core.interfaces import Batch
 from ..checks import Sample
 from ..measure import Measured
+from ..memory import Room
 
 EVERY = 5.0
 """Seconds between two writes: cells that are shorter leave nothing."""
@@ -40,6 +41,17 @@ class Partial:
         self._state: dict[str, Any] = {}
         self.spent, self.fitting = 0.0, ""
         self.later: list[dict[str, int]] = []
+
+    @contextmanager
+    def as_begun(self, room: Room) -> Iterator[None]:
+        """Goes on in the batches in which the cell was begun, if they fit; other cells have their own."""
+        own, kept = room.batch, self._read()
+        if kept and kept["batches"] and kept["batch_size"] < own:
+            room.batch = kept["batch_size"]
+        try:
+            yield
+        finally:
+            room.batch = own
 
     def load(self, batch_size: int, measured: Measured, sample: Sample) -> int:
         """Fills in what an earlier worker measured, and returns how many batches that were.
@@ -72,7 +84,7 @@ class Partial:
         """
         start = len(measured.records)
         if self._state["ids"][start : start + len(batch.records)] != batch.ids:
-            raise InputError("dataset", OTHER_CLIPS, "run it again")
+            self._begin_anew()
         measured.records += batch.records
         sample.see(batch)
 
@@ -83,7 +95,12 @@ class Partial:
             InputError: A batch that was measured before cannot be decoded any more.
         """
         if any(len(vector) != len(measured.records) for vector in measured.vectors.values()):
-            raise InputError("dataset", OTHER_CLIPS, "run it again")
+            self._begin_anew()
+
+    def _begin_anew(self) -> NoReturn:
+        if self._path:
+            self._path.unlink(missing_ok=True)
+        raise InputError("dataset", OTHER_CLIPS, "run it again")
 
     def save(self, batches: int, measured: Measured, sample: Sample, now: bool = False) -> None:
         """Keeps the state after so many batches, if the last time is long ago, or `now`."""

@@ -205,13 +205,13 @@ def _look(index: int, cell: Cell, bench: Bench, store: Store, reuse: str, groups
     try:
         bench.check(cell)
         name = bench.hash(cell)
-        state = store.state(name) if reuse != "never" else None
-        if state == "ok" or (state and reuse != "missing"):
-            return Planned(index, str(cell), name, bundle, 0, "stored")
     except InputError as error:
         if strict:
             raise
         return Planned(index, str(cell), "", bundle, 0, "impossible", str(error))
+    state = store.state(name) if reuse != "never" else None
+    if state == "ok" or (state and reuse != "missing"):
+        return Planned(index, str(cell), name, bundle, 0, "stored")
     try:
         check_threat(cell, bench)
     except InputError as error:  # shares no clips, for it makes and sees none

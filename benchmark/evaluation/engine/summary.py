@@ -9,6 +9,7 @@ import torch
 from ...core.interfaces import Model
 from ..bench import Bench
 from ..cell import Cell
+from ..memory import lack_of_memory
 from .plan import Plan
 from .rates import device_of
 
@@ -103,7 +104,7 @@ def _timed(cell: Cell, bench: Bench) -> float:
     model = bench.model(cell)
     try:
         clips = torch.zeros(TRIED, 3, model.input.frames, model.input.size, model.input.size, device=bench.device)
-        with torch.no_grad():
+        with torch.no_grad(), lack_of_memory():
             return min([_pass(model, clips) for _ in range(4)][1:]) / TRIED
     except torch.OutOfMemoryError:  # the run itself takes fewer clips at a time
         return math.nan

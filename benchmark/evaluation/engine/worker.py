@@ -52,11 +52,11 @@ def work(plan: Plan, store: Store, leases: Leases, bench: Bench) -> Iterator[Don
     with suppress(IndexError):  # another version's plan, which is refused at its first cell
         bench.first_draws.expect(plan.cell(one) for one in plan.cells if one.state == "open")
     bundles = plan.bundles() if plan.request.reuse != "only-cache" else []
-    cells, pause = {one.hash: one for one in plan.cells}, PAUSE
+    cells, pause, idle = {one.hash: one for one in plan.cells}, PAUSE, False
     while bundles:
-        idle = True
+        helping, idle = idle, True
         for bundle in bundles:
-            for done in _bundle(bundle, plan, store, leases, bench, since):
+            for done in _bundle(bundle, plan, store, leases, bench, since, helping):
                 idle = False
                 yield done
             if not bundle:
@@ -83,19 +83,28 @@ def _rest(seconds: float, bench: Bench) -> None:
         time.sleep(PAUSE / 2)
 
 
-def _bundle(bundle: list[Planned], plan: Plan, store: Store, leases: Leases, bench: Bench, since: float) -> Iterator[Done]:
-    """Works on a bundle until it is done, or another worker is found to be in it; what is done is taken out of it."""
-    while bundle:
-        planned = bundle[0]
+def _bundle(
+    bundle: list[Planned], plan: Plan, store: Store, leases: Leases, bench: Bench, since: float, helping: bool
+) -> Iterator[Done]:
+    """Works on a bundle until it is done, or another worker is found to be in it; what is done is taken out of it.
+
+    With nothing else to do it is `helping`: it goes past the cells that others are at.
+    """
+    place = 0
+    while place < len(bundle):
+        planned = bundle[place]
         with leases.holding(planned.hash) if unfinished(planned, plan, store, since) else nullcontext() as lease:
             # Looked at once more: it may have been stored between the look and the claim.
             if unfinished(planned, plan, store, since):
+                if lease is None and helping:
+                    place += 1
+                    continue
                 if lease is None:
                     return
                 if bench.stopped():
                     raise KeyboardInterrupt
                 yield _run(planned, plan, store, bench, lease, since)
-            bundle.pop(0)
+            bundle.pop(place)
 
 
 def _run(planned: Planned, plan: Plan, store: Store, bench: Bench, lease: Lease, since: float) -> Done:
@@ -112,8 +121,9 @@ def _run(planned: Planned, plan: Plan, store: Store, bench: Bench, lease: Lease,
     given_up = lease.deaths >= DEATHS or lease.earlier >= RUNS
     result = quarantined(cell, bench, lease.deaths + lease.earlier) if given_up else run_cell(cell, bench, keep)
     store.put(result)
-    with suppress(OSError):  # it is stored, whatever becomes of this
-        keep.unlink(missing_ok=True)
+    if result["status"] == "ok":
+        with suppress(OSError):  # it is stored, whatever becomes of this
+            keep.unlink(missing_ok=True)
     return Done(cell, result, False)
 
 
@@ -125,7 +135,7 @@ def tidy(store: Store, leases: Leases) -> None:
     """
     left = {path.stem for kind in ("leases", "partial") for path in (store.folder / kind).glob("*.json")}
     for name in left:
-        with leases.holding(name) if store.path(name).exists() else nullcontext() as lease:
+        with leases.holding(name) if store.state(name) == "ok" else nullcontext() as lease:
             if lease:
                 store.partial(name).unlink(missing_ok=True)
     now = leases.now()
