@@ -91,7 +91,8 @@ def test_nothing_of_the_pass_stays(waves):
         ),
         (RuntimeError("CUDA error: out of memory"), True, False),
         (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True, False),
-        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True, False),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), True, False),
+        (MemoryError("Unable to allocate 3 GiB for an array"), True, False),
         (RuntimeError("CUDA error: an illegal memory access was encountered"), False, True),
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False, False),
         (ValueError("out of memory lane"), False, False),
@@ -173,16 +174,16 @@ def test_a_process_may_take_its_share_of_the_machine_or_container(monkeypatch, t
     (total,) = [line.split()[1] for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal")]
     assert whole == pytest.approx(1024 * int(total), rel=0.01)
     monkeypatch.setattr(memory.os, "cpu_count", lambda: 4)
-    monkeypatch.setattr(memory, "cores", lambda: 2)
     assert memory.memory_of(CPU) == whole // 4
     (tmp_path / "slurm" / "job7").mkdir(parents=True)
+    (tmp_path / "cpuset.cpus.effective").write_text("0-3,8,10-12\n")
     for group in ("/", "/slurm/job7"):  # of a container, which sees only itself, and of a job
         memory.MINE.write_text(f"0::{group}\n")
         for text, wanted in (("max\n", whole), (f"{10**18}\n", whole), ("8000000\n", 8_000_000)):
             (tmp_path / "memory.max").write_text(text)
-            assert memory.memory_of(CPU) == (wanted // 4 if wanted == whole else wanted // 2), "a job has its cores, too"
+            assert memory.memory_of(CPU) == (whole // 4 if wanted == whole else wanted // 8), "a job has its cores, too"
     (tmp_path / "slurm" / "job7" / "memory.max").write_text("4000000\n")
-    assert memory.memory_of(CPU) == 2_000_000, "the least of them counts"
+    assert memory.memory_of(CPU) == 1_000_000, "the least of them counts, among all cores, as it names none"
     (tmp_path / "slurm" / "job7" / "memory.max").unlink()
     monkeypatch.setattr(torch, "get_num_threads", lambda: 9)
     assert memory.memory_of(CPU) == 8_000_000, "no more than there is"

@@ -10,6 +10,7 @@ import pytest
 import torch
 from grids import model_file
 from robustvideo.attacks.append import Append
+from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.core.interfaces import Batch
 from robustvideo.benchmark.evaluation import checks, measure, run
 from robustvideo.benchmark.evaluation.bench import Bench
@@ -141,7 +142,8 @@ def test_an_automatic_batch_size_is_the_one_that_the_cell_was_begun_with(attacke
     interrupted(attacked, keep)
     monkeypatch.setattr(run, "_measure_batch", lambda *more: sizes.append(len(more[4].ids)) or measure(*more))
     bench = bench_for(size=None)
-    assert numbers(run.run_cell(attacked, bench, keep)) == whole and sizes == [3, 2]
+    result = run.run_cell(attacked, bench, keep)
+    assert numbers(result) == whole and sizes == [3, 2] and result["provenance"]["batch_size"] == 3
     assert bench.batch_of(attacked) == 32, "other cells have their own"
     keep.write_text(json.dumps(json.loads(keep.read_text() or "{}") | {"batch_size": 64}))
     sizes.clear()
@@ -151,11 +153,12 @@ def test_an_automatic_batch_size_is_the_one_that_the_cell_was_begun_with(attacke
 def test_a_cell_that_fails_after_hours_goes_on_in_the_next_run(attacked, whole, tmp_path, monkeypatch):
     """What was lost, a file system say, may be there again."""
     store, bench, measure, calls = Store(tmp_path), bench_for(), run._measure_batch, []
+    error = InputError("dataset", "the disk is away")
 
     def fails(*more):
         calls.append(1)
         if len(calls) == 3:
-            raise OSError("the disk is away")
+            raise error
         measure(*more)
 
     monkeypatch.setattr(partial, "EVERY", 0)
@@ -164,6 +167,10 @@ def test_a_cell_that_fails_after_hours_goes_on_in_the_next_run(attacked, whole, 
     assert done.result["status"] == "error" and store.partial(bench.hash(attacked)).exists()
     (done,) = run.run_grid([attacked], bench_for(), store)
     assert numbers(done.result) == whole and len(calls) == 4 and not store.partial(bench.hash(attacked)).exists()
+    calls.clear()
+    error = RuntimeError("an attack of somebody's, who will mend it: then all of it is to be measured anew")
+    (done,) = run.run_grid([attacked], bench, store, reuse="never")
+    assert done.result["status"] == "error" and not store.partial(bench.hash(attacked)).exists()
 
 
 def test_a_disk_that_is_full_for_a_while_costs_no_cell(attacked, whole, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from robustvideo.benchmark.evaluation.engine.leases import Leases
 from robustvideo.benchmark.evaluation.engine.plan import plan, stays
 from robustvideo.benchmark.evaluation.engine.prune import prune
 from robustvideo.benchmark.evaluation.engine.summary import Summary
-from robustvideo.benchmark.evaluation.engine.worker import unfinished, work
+from robustvideo.benchmark.evaluation.engine.worker import tidy, unfinished, work
 from robustvideo.benchmark.evaluation.request import Request
 from robustvideo.benchmark.evaluation.store import Store
 
@@ -142,6 +142,20 @@ def test_an_idle_worker_helps_with_what_another_one_is_at(asked):
     assert done[-2:] == [one.name for one in bundle[1:]], "last of all"
 
 
+def test_no_worker_makes_a_universal_perturbation_that_another_one_makes(asked):
+    found, store = planned(asked(attack=["append:steps=1"], defense=["shuffle"]))
+    found.write(store)
+    (bundle,) = [bundle for bundle in found.bundles() if len(bundle) > 1]
+    done, looks = [], iter([False] * 12)
+    bench = Bench(stopped=lambda: next(looks, True))
+    with Leases(store.folder) as other, Leases(store.folder) as leases:
+        assert other.claim(bundle[0].hash)
+        with pytest.raises(KeyboardInterrupt):
+            for one in work(found, store, leases, bench):
+                done.append(str(one.cell))
+    assert done and not {one.name for one in bundle} & set(done)
+
+
 def test_a_store_of_another_version_is_no_cell_that_cannot_work(asked):
     found, store = planned(asked(attack=None))
     path = store.path(found.cells[0].hash)
@@ -149,6 +163,16 @@ def test_a_store_of_another_version_is_no_cell_that_cannot_work(asked):
     path.write_text('{"schema": 99}')
     with pytest.raises(InputError, match="store: .* is no cell of schema 1; use the vbench version that wrote it"):
         plan(asked(attack=None), Bench(), store, strict=False)
+
+
+def test_what_another_version_has_left_ends_no_run(tmp_path):
+    store = Store(tmp_path)
+    for path, text in ((store.path("abcd"), '{"schema": 99}'), (store.partial("abcd"), "{}")):
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    with Leases(store.folder) as leases:
+        tidy(store, leases)
+    assert store.partial("abcd").exists()
 
 
 def test_only_cache_computes_nothing(asked):

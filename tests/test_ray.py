@@ -248,12 +248,14 @@ def test_a_node_that_came_late_and_cannot_work_does_not_end_the_run(tmp_path, mo
         return
     running._hear(member)
     assert said == ["a worker on late ended: tsm has other weights"] and (running._deaths, running._members) == (0, [])
-    monkeypatch.setattr(cluster, "nodes", list)
     monkeypatch.setattr(cluster, "places", lambda *_: 2)
-    running.workers = None
+    monkeypatch.setattr(cluster, "LOOK", -1)
     monkeypatch.setattr(running, "_start", lambda early: member)
-    running._fill(9)
-    assert len(running._members) == 1, "none in its place"
+    running.workers = None
+    for there, started in ((["node", "good"], 1), (["good", "mended"], 2)):
+        monkeypatch.setattr(cluster, "nodes", lambda there=there: [{"NodeID": name} for name in there])
+        running._fill(9)
+        assert len(running._members) == started, "none in its place, as long as it is there"
 
 
 def test_an_error_of_an_actor_comes_as_text_with_its_trace_in_the_store(tmp_path, monkeypatch):

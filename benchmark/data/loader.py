@@ -14,7 +14,6 @@ from torch import Tensor
 from ..core.errors import InputError
 from ..core.integrity import ClipError
 from ..core.interfaces import Batch, ClipRecord, InputSpec
-from ..core.machine import cores
 from . import sampling, transform, video
 from .frame_folder import Picker
 
@@ -94,7 +93,7 @@ def load(
         records: What to load.
         spec: The model's input.
         batch_size: Records per item, 1 or more.
-        workers: Threads; None stands for one per core, 16 at most.
+        workers: Threads; None stands for as many as PyTorch has, from 2 to 16.
         read: Makes a clip of a record.
 
     Yields:
@@ -104,7 +103,7 @@ def load(
     Raises:
         InputError: Batch size, workers or the input spec is wrong; at the call, not at the first item. Or the storage has failed.
     """
-    threads = min(16, cores()) if workers is None else workers
+    threads = min(16, max(2, torch.get_num_threads())) if workers is None else workers
     for name, value in (("batch_size", batch_size), ("workers", threads)):
         if value < 1:
             raise InputError(name, f"{value} is below 1", "it must be a whole number, 1 or more")
@@ -138,7 +137,7 @@ def _attempt(record: ClipRecord, spec: InputSpec, read: Reader) -> Tensor | Fail
     try:
         return read(record, spec)
     except Exception as error:
-        lost = _lost(error)
+        lost = _lost(error) or _unreadable(record)
         if lost:  # nothing is known of the clip: it is not one that cannot be decoded
             problem = f"{record.path} cannot be reached: {lost}"
             raise InputError("dataset", problem, "mend that, and run it again") from None
@@ -152,6 +151,18 @@ def _lost(error: BaseException | None) -> str:
         if isinstance(error, (OSError, FFmpegError)) and error.errno in AWAY:
             return "" if isinstance(error, FFmpegError) and error.errno == errno.EIO else error.strerror or str(error)
         error = error.__cause__ or error.__context__
+    return ""
+
+
+def _unreadable(record: ClipRecord) -> str:
+    """What Python says of a file that FFmpeg could not use, if its storage is at fault."""
+    try:
+        if record.path and record.path.is_file():
+            with record.path.open("rb") as file:
+                while file.read(1 << 20):
+                    pass
+    except OSError as error:
+        return _lost(error)
     return ""
 
 

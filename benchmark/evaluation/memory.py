@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from ..core.interfaces import Model
-from ..core.machine import cores
 from ..core.rng import ClipRandom
 
 T = TypeVar("T")
@@ -31,8 +30,8 @@ SHARE = 0.5
 KEPT = 0.1
 """Of its memory that clips of one kind (decoded, corrupted, adversarial) may take for cells to come."""
 
-NO_MEMORY = ("out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
-"""What errors say that are no `torch.OutOfMemoryError`, but lack of memory."""
+NO_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
+"""What errors say that are no `torch.OutOfMemoryError`, but lack of memory: CUDA's, the CPU's, and those of CUDA's libraries."""
 
 SIDE_BY_SIDE = 8
 """Batches of EOT draws that a GPU tries to take in one pass; on a CPU a wider pass gains nothing."""
@@ -144,21 +143,29 @@ def memory_of(device: torch.device) -> int:
     """Bytes that a process may take: all of a GPU; of a machine or container, the share that its threads are of the cores."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
-    machine, group = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), min(_limits(), default=None)
-    # A group's memory goes with the cores that it was given; a process that was merely bound to some has not all of a machine's.
-    found, among = (machine, os.cpu_count() or 1) if group is None or group > machine else (group, cores())
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), os.cpu_count() or 1
+    found, among = min([machine, *_limits()])
     return int(found * min(1.0, torch.get_num_threads() / among))
 
 
-def _limits() -> list[int]:
-    """What the control group of this process, and those that it lies in, may take."""
-    found: list[int] = []
+def _limits() -> list[tuple[int, int]]:
+    """Bytes and cores that the control group of this process, and those that it lies in, may take together."""
+    found: list[tuple[int, int]] = []
     with suppress(OSError):  # not everywhere
         group = Path(MINE.read_text(encoding="utf-8").rpartition("::")[2].strip().lstrip("/"))
         for folder in (group, *group.parents):
             with suppress(OSError, ValueError):  # there is no such file, or it says "max"
-                found.append(int((GROUPS / folder / "memory.max").read_text(encoding="utf-8")))
+                limit = int((GROUPS / folder / "memory.max").read_text(encoding="utf-8"))
+                found.append((limit, _cores_of(GROUPS / folder / "cpuset.cpus.effective")))
     return found
+
+
+def _cores_of(path: Path) -> int:
+    """How many a list like `0-3,8` names; all of the machine where there is none."""
+    with suppress(OSError, ValueError):
+        ends = [part.partition("-") for part in path.read_text(encoding="utf-8").strip().split(",")]
+        return sum(int(last or first) - int(first) + 1 for first, _, last in ends)
+    return os.cpu_count() or 1
 
 
 def again(rng: ClipRandom, stochastic: bool, job: Callable[[], T]) -> T:
@@ -178,18 +185,22 @@ def lack_of_memory() -> Iterator[None]:
     """Makes one error of all those by which PyTorch, CUDA and its libraries say that memory has run out."""
     try:
         yield
-    except RuntimeError as error:
-        if any(words in str(error) for words in NO_MEMORY) and not isinstance(error, torch.OutOfMemoryError):
-            raise torch.OutOfMemoryError(str(error)) from None
-        raise
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, torch.OutOfMemoryError) or not _lacks_memory(error):
+            raise
+        raise torch.OutOfMemoryError(str(error)) from None
 
 
 def device_failed(error: Exception) -> bool:
     """Whether an error says that this process cannot use its device any more; lack of memory does not."""
-    if isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in NO_MEMORY):
+    if _lacks_memory(error):
         return False
     known = getattr(torch, "AcceleratorError", ())  # a plain RuntimeError before torch 2.8
     return isinstance(error, known) or isinstance(error, RuntimeError) and str(error).startswith("CUDA error")
+
+
+def _lacks_memory(error: Exception) -> bool:
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(words in str(error) for words in NO_MEMORY)
 
 
 def rows_of(rng: ClipRandom, rows: slice) -> ClipRandom:

@@ -93,9 +93,17 @@ def run_grid(
                 keep.unlink(missing_ok=True)
             result = run_cell(cell, bench, keep)
             store.put(result)
-            if result["status"] == "ok":
+            if not may_go_on(result):
                 keep.unlink(missing_ok=True)
             yield Done(cell, result, False)
+
+
+def may_go_on(result: dict[str, Any]) -> bool:
+    """Whether a cell that failed goes on where it was in the next run: after bad input, such as a file system that is away.
+
+    Somebody's code that raised may be other code then, and so may what it has kept.
+    """
+    return result["status"] == "error" and result.get("trace") == ""
 
 
 def quarantined(cell: Cell, bench: Bench, deaths: int) -> dict[str, Any]:
@@ -151,7 +159,7 @@ def run_cell(cell: Cell, bench: Bench, keep: Path | None = None) -> dict[str, An
     result["provenance"] = provenance(bench.device) | {
         "started": started.isoformat(timespec="seconds"),
         "wall_s": round(partial.spent + time.perf_counter() - clock, 3),
-        "batch_size": bench.batch_of(cell),
+        "batch_size": partial.batch_size or bench.batch_of(cell),
         "threads": torch.get_num_threads(),
     }
     return result

@@ -65,7 +65,7 @@ class Cluster:
         self.plan, self.store, self.address, self.workers = plan, Store(store.folder.absolute()), address, workers
         self._since = plan.path(self.store).stat().st_mtime
         self._say, self._members, self._words = say, list[_Member](), "they said nothing"
-        self._refused: list[Any] = []
+        self._refused: list[_Member] = []
         self._deaths, self._ended, self._waited = 0, False, False
         self._leases = Leases(self.store.folder, f"ray {socket.gethostname()} {uuid4().hex[:8]}")
         self._slot, self._places, self._counted, self._alone = Slot(0, 1, 1), 0, 0.0, time.monotonic()
@@ -152,11 +152,12 @@ class Cluster:
             return
         if member.early:
             raise InputError("store", f"node {hello.host} {problem}", "name a folder that every node of the cluster shares")
+        member.hello = hello
         self._leave_out(member, f"node {hello.host} {problem}: it does not take part")
 
     def _leave_out(self, member: _Member, words: str) -> None:
         """The others go on. The actor stays, idle, so that Ray starts no other one in its place."""
-        self._refused.append(member.actor)
+        self._refused.append(member)
         self._words = words
         self._say(words)
 
@@ -172,7 +173,10 @@ class Cluster:
     def _fill(self, open_cells: int, early: bool = False) -> None:
         """Starts actors for the places that the cluster has."""
         if early or time.monotonic() - self._counted > LOOK:
-            self._counted, self._places = time.monotonic(), self.workers or places(nodes(), self._slot) - len(self._refused)
+            self._counted, known = time.monotonic(), nodes()
+            there = {node["NodeID"] for node in known}
+            self._refused = [one for one in self._refused if one.hello and one.hello.node in there]
+            self._places = self.workers or places(known, self._slot) - len(self._refused)
         if self._ended or self._deaths > self._allowed():
             return
         for _ in range(min(self._places, open_cells) - len(self._members)):

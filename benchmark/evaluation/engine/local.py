@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...core.errors import InputError
-from ...core.machine import cores
 from ..run import Done
 from ..store import Store
 from .finished import finished
@@ -50,10 +49,11 @@ def slots(device: str, workers: int | None) -> list[Slot]:
     """
     import torch
 
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
     names = [f"cuda:{number}" for number in range(gpus)] or [device if device.startswith("cuda") else "cpu"]
-    count = workers or (len(names) if names[0] != "cpu" else max(1, cores() // 2))
-    threads = max(1, min(cores() // count, _asked_threads() or cores()))
+    count = workers or (len(names) if names[0] != "cpu" else max(1, cores // 2))
+    threads = max(1, min(cores // count, _asked_threads() or cores))
     return [Slot(names[number % len(names)], threads) for number in range(count)]
 
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+import torch
+
 from ...core.errors import InputError
 from ...core.files import write_atomically
 from ...core.interfaces import Batch
@@ -30,13 +32,14 @@ class Partial:
         path: Its file; None: nothing is kept.
 
     Attributes:
+        batch_size: Clips per batch; 0 until that is known.
         spent: Seconds that earlier workers have spent on what is kept and gone on with.
         fitting: What is kept of a universal perturbation in the making, or made; empty: nothing.
         later: What was decided of the clips at later moments, by clip, moment after moment.
     """
 
     def __init__(self, path: Path | None) -> None:
-        self._path, self._batch_size = path, 0
+        self._path, self.batch_size = path, 0
         self._began = self._written = time.monotonic()
         self._state: dict[str, Any] = {}
         self.spent, self.fitting = 0.0, ""
@@ -50,6 +53,9 @@ class Partial:
             room.batch = kept["batch_size"]
         try:
             yield
+        except torch.OutOfMemoryError:
+            own = room.batch
+            raise
         finally:
             room.batch = own
 
@@ -61,7 +67,7 @@ class Partial:
             measured: Takes in the numbers.
             sample: Takes in what the checks need.
         """
-        begun, self._batch_size = self._batch_size != 0, batch_size
+        begun, self.batch_size = self.batch_size != 0, batch_size
         self._state, self.later = {}, []
         state = self._read()
         if state is None:
@@ -124,7 +130,7 @@ class Partial:
     def _write(self) -> None:
         """A disk that is full costs the state, not the cell: whether the cell itself can be stored is seen when it is there."""
         assert self._path is not None
-        self._state |= {"schema": SCHEMA, "batch_size": self._batch_size, "fitting": self.fitting, "later": self.later}
+        self._state |= {"schema": SCHEMA, "batch_size": self.batch_size, "fitting": self.fitting, "later": self.later}
         self._state["wall_s"] = self.spent + time.monotonic() - self._began
         with suppress(OSError):
             write_atomically(self._path, json.dumps(self._state, separators=(",", ":")))

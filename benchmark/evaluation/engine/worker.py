@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from ...core.errors import InputError
 from ..bench import Bench
-from ..run import Done, quarantined, run_cell
+from ..run import Done, may_go_on, quarantined, run_cell
 from ..store import Store
 from .artifacts import Artifacts
 from .leases import Lease, Leases
@@ -96,7 +96,7 @@ def _bundle(
         with leases.holding(planned.hash) if unfinished(planned, plan, store, since) else nullcontext() as lease:
             # Looked at once more: it may have been stored between the look and the claim.
             if unfinished(planned, plan, store, since):
-                if lease is None and helping:
+                if lease is None and helping and not _is_fitted(planned, plan, bench):
                     place += 1
                     continue
                 if lease is None:
@@ -105,6 +105,12 @@ def _bundle(
                     raise KeyboardInterrupt
                 yield _run(planned, plan, store, bench, lease, since)
             bundle.pop(place)
+
+
+def _is_fitted(planned: Planned, plan: Plan, bench: Bench) -> bool:
+    """Whether the cell's perturbation is made for all clips at once, which a second worker would do all over again."""
+    cell = plan.cell(planned)
+    return cell.attack is not None and bench.attack(cell).universal
 
 
 def _run(planned: Planned, plan: Plan, store: Store, bench: Bench, lease: Lease, since: float) -> Done:
@@ -121,7 +127,7 @@ def _run(planned: Planned, plan: Plan, store: Store, bench: Bench, lease: Lease,
     given_up = lease.deaths >= DEATHS or lease.earlier >= RUNS
     result = quarantined(cell, bench, lease.deaths + lease.earlier) if given_up else run_cell(cell, bench, keep)
     store.put(result)
-    if result["status"] == "ok":
+    if not may_go_on(result):
         with suppress(OSError):  # it is stored, whatever becomes of this
             keep.unlink(missing_ok=True)
     return Done(cell, result, False)
@@ -135,14 +141,20 @@ def tidy(store: Store, leases: Leases) -> None:
     """
     left = {path.stem for kind in ("leases", "partial") for path in (store.folder / kind).glob("*.json")}
     for name in left:
-        with leases.holding(name) if store.state(name) == "ok" else nullcontext() as lease:
-            if lease:
+        with leases.holding(name) if store.path(name).exists() else nullcontext() as lease:
+            if lease and _is_done(store, name):
                 store.partial(name).unlink(missing_ok=True)
     now = leases.now()
     for path in store.folder.rglob(".*"):
         with suppress(OSError):  # its writer lives, and was faster
             if path.suffix in (".tmp", ".dead", ".clock", ".probe") and now - path.stat().st_mtime > ABANDONED:
                 path.unlink()
+
+
+def _is_done(store: Store, name: str) -> bool:
+    with suppress(InputError):  # another version's is its own matter
+        return store.state(name) == "ok"
+    return False
 
 
 def unfinished(planned: Planned, plan: Plan, store: Store, since: float) -> bool:

@@ -1,8 +1,0 @@
-"""What the machine gives a process."""
-
-import os
-
-
-def cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
