@@ -107,6 +107,21 @@ def test_a_clip_of_a_lost_file_system_is_no_failed_clip(records, monkeypatch, er
     assert not threads()
 
 
+def test_a_file_that_ffmpeg_cannot_use_is_read_once_more(records, monkeypatch):
+    """FFmpeg says the same of a damaged file and of a disk that fails under it."""
+    broken = [record for record in records if record.id == "broken"]
+
+    def away(*_):
+        raise OSError(errno.EIO, "a disk")
+
+    assert len(next(load(broken, SPEC, 9, 2))[1]) == 1
+    monkeypatch.setattr(video, "_from_file", lambda *_: (_ for _ in ()).throw(av.error.EOFError(errno.EIO, "damaged?")))
+    assert len(next(load(broken, SPEC, 9, 2))[1]) == 1
+    monkeypatch.setattr(Path, "open", away)
+    with pytest.raises(InputError, match="broken.mp4 cannot be reached: a disk"):
+        list(load(broken, SPEC, 9, 2))
+
+
 def test_it_stops_when_the_consumer_stops_and_reads_no_further_than_its_window(records):
     read = []
 
