@@ -13,7 +13,7 @@ from robustvideo.benchmark.cli.worker import worker
 from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.evaluation.engine.leases import Leases
 from robustvideo.benchmark.evaluation.engine.worker import ABANDONED, tidy
-from robustvideo.benchmark.evaluation.store import Store
+from robustvideo.benchmark.evaluation.store import SCHEMA, Store
 
 LOCAL = ("--executor", "local", "--workers", 2)
 TSM = "tsm:frames=8,size=32,weights=random"
@@ -277,7 +277,7 @@ def test_what_killed_workers_left_is_taken_away(tmp_path):
     store = Store(tmp_path)
     done, open_, busy = "a" * 24, "b" * 24, "c" * 24
     for name in (done, busy):
-        store.put({"cell": name})
+        store.put({"schema": SCHEMA, "cell": name, "spec": {}, "status": "ok", "clips": {}})
     for name in (done, open_, busy):
         store.partial(name).parent.mkdir(exist_ok=True)
         store.partial(name).write_text("{}")
