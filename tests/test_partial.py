@@ -18,6 +18,7 @@ from robustvideo.benchmark.evaluation.checks import Sample
 from robustvideo.benchmark.evaluation.engine import partial
 from robustvideo.benchmark.evaluation.engine.plan import grid_of
 from robustvideo.benchmark.evaluation.measure import Measured
+from robustvideo.benchmark.evaluation.memory import ROOMS
 from robustvideo.benchmark.evaluation.request import Request
 from robustvideo.benchmark.evaluation.store import Store
 from robustvideo.benchmark.evaluation.target import CountedTarget
@@ -145,6 +146,23 @@ def test_an_automatic_batch_size_is_the_one_that_the_cell_was_begun_with(attacke
     result = run.run_cell(attacked, bench, keep)
     assert numbers(result) == whole and sizes == [3, 2] and result["provenance"]["batch_size"] == 3
     assert bench.batch_of(attacked) == 32, "other cells have their own"
+    ROOMS.clear()
+    keep.unlink()
+    interrupted(attacked, keep)
+    tried = []
+
+    def full(*more):
+        tried.append(len(more[4].ids))
+        if tried[-1] > 1:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        measure(*more)
+
+    monkeypatch.setattr(run, "_measure_batch", full)
+    bench = bench_for(size=None)
+    assert numbers(run.run_cell(attacked, bench, keep))["clips"] == whole["clips"] and tried == [3] + 8 * [1]
+    assert bench.batch_of(attacked) == 1, "and what did not fit is halved from there, for all"
+    ROOMS.clear()
+    monkeypatch.setattr(run, "_measure_batch", lambda *more: sizes.append(len(more[4].ids)) or measure(*more))
     keep.write_text(json.dumps(json.loads(keep.read_text() or "{}") | {"batch_size": 64}))
     sizes.clear()
     assert numbers(run.run_cell(attacked, bench_for(size=None), keep))["clips"] == whole["clips"] and sizes == [8], "too large"

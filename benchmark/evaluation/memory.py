@@ -18,11 +18,11 @@ T = TypeVar("T")
 USUAL = 32
 """Clips per batch where memory allows: on a CPU the tiny models are slower with half and with twice as many."""
 
-WARM = 1 << 30
-"""Bytes that a batch may keep for its gradients on a CPU: full-size models are faster with one or two clips than with eight."""
-
 WIDEST = 256
 """The same on a GPU, which small models leave idle with fewer. A batch is also what a killed cell may lose."""
+
+WARM = 1 << 30
+"""Bytes that a batch may keep for its gradients on a CPU: full-size models are faster with one or two clips than with eight."""
 
 SHARE = 0.5
 """Of a device's memory that a batch may take for its gradients; the rest is for kernels, weights and what is kept."""

@@ -220,7 +220,7 @@ def _measure(cell: Cell, bench: Bench, partial: Partial) -> dict[str, Any]:
     known = room.rows, room.batch
     while True:
         try:
-            with lack_of_memory(), partial.as_begun(room) if bench.batch_size is None else nullcontext():
+            with partial.as_begun(room) if bench.batch_size is None else nullcontext(), lack_of_memory():
                 return _measure_batches(cell, bench, partial)
         except torch.OutOfMemoryError:
             if room.batch == 1:

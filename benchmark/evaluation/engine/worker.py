@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from ...core.errors import InputError
 from ..bench import Bench
+from ..cell import Cell
 from ..run import Done, may_go_on, quarantined, run_cell
 from ..store import Store
 from .artifacts import Artifacts
@@ -109,15 +110,19 @@ def _bundle(
 
 def _is_fitted(planned: Planned, plan: Plan, bench: Bench) -> bool:
     """Whether the cell's perturbation is made for all clips at once, which a second worker would do all over again."""
-    cell = plan.cell(planned)
+    cell = _cell(planned, plan)
     return cell.attack is not None and bench.attack(cell).universal
 
 
-def _run(planned: Planned, plan: Plan, store: Store, bench: Bench, lease: Lease, since: float) -> Done:
+def _cell(planned: Planned, plan: Plan) -> Cell:
     try:
-        cell = plan.cell(planned)
+        return plan.cell(planned)
     except IndexError:
         raise InputError("store", f"{planned.name} is no cell of the plan's request here", "plan it again") from None
+
+
+def _run(planned: Planned, plan: Plan, store: Store, bench: Bench, lease: Lease, since: float) -> Done:
+    cell = _cell(planned, plan)
     if bench.hash(cell) != planned.hash:
         problem = f"{planned.name} has hash {bench.hash(cell)} here and {planned.hash} in the plan"
         raise InputError("store", problem, "use the same version, weights and data as the plan was made with")
