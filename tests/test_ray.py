@@ -189,6 +189,19 @@ def test_an_address_that_does_not_answer():
             nodes.check(address)
 
 
+def test_what_rays_core_writes_while_it_connects_is_not_seen(capfd, monkeypatch):
+    def fails(**_):
+        os.write(2, b"[W 42] a raw line\n")
+        raise ConnectionError("nobody is there")
+
+    monkeypatch.setattr(nodes, "check", lambda address: None)
+    monkeypatch.setattr(nodes, "ray", lambda: SimpleNamespace(init=fails, shutdown=lambda: None))
+    with pytest.raises(InputError, match="address: cannot use the cluster at head:1: nobody is there"):
+        nodes.connect("head:1")
+    os.write(2, b"ours\n")
+    assert capfd.readouterr().err == "ours\n"
+
+
 def of(*sizes):
     return [{"Resources": {"CPU": float(cpus), **({"GPU": float(gpus)} if gpus else {})}} for gpus, cpus in sizes]
 

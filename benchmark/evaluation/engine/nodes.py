@@ -5,8 +5,10 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from ...core.errors import InputError
@@ -84,7 +86,8 @@ def connect(address: str | None) -> None:
     own: dict[str, Any] = {"object_store_memory": OBJECTS, "include_dashboard": False} if address is None else {}
     before = signal.getsignal(signal.SIGTERM)
     try:
-        ray().init(address=address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **own)
+        with _silent():
+            ray().init(address=address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **own)
     except (RuntimeError, ConnectionError, ValueError, OSError) as error:
         ray().shutdown()  # of what came about before it failed
         where = f"the cluster at {address}" if address else "a cluster on this machine"
@@ -92,6 +95,20 @@ def connect(address: str | None) -> None:
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)  # Ray's own would end without a word
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Nothing on the process's stderr: Ray's core writes a line a second there while nobody answers, and then raises."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        for one in (kept, nowhere):
+            os.close(one)
 
 
 def slot(among: Sequence[dict[str, Any]], device: str, workers: int | None) -> Slot:
