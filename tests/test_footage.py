@@ -9,11 +9,14 @@ import torch
 from grids import MODEL
 from PIL import Image
 from robustvideo.benchmark.core.interfaces import Batch, ClipRecord, InputSpec
+from robustvideo.benchmark.data.corrupted import Corrupted
+from robustvideo.benchmark.data.loader import read_clip
 from robustvideo.benchmark.evaluation import footage
 from robustvideo.benchmark.evaluation.bench import Bench
 from robustvideo.benchmark.evaluation.engine.plan import grid_of
 from robustvideo.benchmark.evaluation.footage import Footage, Scene
 from robustvideo.benchmark.evaluation.request import Request
+from robustvideo.corruptions.noise import GaussianNoise
 
 SMALL = InputSpec(frames=2, size=4, short_side=4)
 
@@ -63,6 +66,65 @@ def test_what_was_not_used_for_longest_goes_first(look, monkeypatch):
     big = InputSpec(frames=5, size=4, short_side=4)
     assert look(big) and look(big), "too large to be kept at all"
     assert not look(key="a") and not look(key="b"), "and nothing goes for its sake"
+
+
+@pytest.fixture
+def videos(tmp_path):
+    """Four clips of frames that tell them apart, 40 by 30 pixels."""
+    records = []
+    for number in range(4):
+        folder = tmp_path / f"video{number}"
+        folder.mkdir()
+        shade = np.linspace(0, 50 * number, 40 * 30 * 3).reshape(30, 40, 3).astype(np.uint8)
+        Image.fromarray(shade).save(folder / "0.png")
+        records.append(ClipRecord(folder.name, folder, 0, folder.name))
+    return records
+
+
+def corrupts(monkeypatch) -> list[int]:
+    """Clips of every call of a corruption."""
+    seen, apply = [], GaussianNoise.apply
+    monkeypatch.setattr(
+        GaussianNoise, "apply", lambda self, clips, *more: (seen.append(len(clips)), apply(self, clips, *more))[1]
+    )
+    return seen
+
+
+@pytest.mark.parametrize("sizes", [(8, 16, 4), (16, 8, 4), (4, 8, 16)])
+def test_corrupted_clips_are_made_once_for_models_of_every_size(videos, monkeypatch, sizes):
+    """At the canonical size; what a model of another size takes is made of that, and is what it would be by itself."""
+    how = Corrupted(GaussianNoise(size=16), 3, "noise")
+    specs = [InputSpec(frames=2, size=size, short_side=2 * size) for size in sizes]
+    wanted = [[how.frames(read_clip(one, how.geometry(spec))[None], [one.id], spec)[0] for one in videos] for spec in specs]
+    kept, seen = Footage(torch.device("cpu")), corrupts(monkeypatch)
+    for _ in range(2):
+        for spec, clips, batch in zip(specs, wanted, (2, 3, 4), strict=True):
+            found = list(kept.batches(Scene("data", SimpleNamespace(), videos, spec, how, batch=batch)))
+            assert [len(one.ids) for one in found] == [min(batch, 4 - start) for start in range(0, 4, batch)]
+            assert torch.equal(torch.cat([one.clips for one in found]), torch.stack(clips))
+    assert seen == [2, 2]
+
+
+def test_another_view_is_corrupted_by_itself(videos, monkeypatch):
+    """Another part of the picture, other frames, another strength or corruption; or memory that is too small to keep it."""
+    kept, seen = Footage(torch.device("cpu")), corrupts(monkeypatch)
+    spec, noise = InputSpec(frames=2, size=8, short_side=8), GaussianNoise(size=16)
+    scene = Scene("data", SimpleNamespace(), videos, spec, Corrupted(noise, 3, "noise"), batch=4)
+    others = [replace(scene, spec=replace(spec, **one)) for one in ({"frames": 3}, {"short_side": 12}, {"resize": "bilinear"})]
+    others += [replace(scene, corrupted=Corrupted(*one)) for one in ((noise, 4, "noise"), (GaussianNoise(size=32), 3, "large"))]
+    for one in (scene, *others):
+        list(kept.batches(one))
+    assert seen == [4] * 6
+    small = replace(scene, spec=replace(spec, size=4, short_side=4))
+    list(kept.batches(small))
+    assert seen == [4] * 6
+    monkeypatch.setattr(
+        footage, "may_keep", lambda _: 4 * 3 * 2 * 8 * 8
+    )  # room for the model's clips, not for the canonical ones
+    tight = Footage(torch.device("cpu"))
+    for one in (scene, scene, small):
+        list(tight.batches(one))
+    assert seen == [4] * 8
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 7])

@@ -6,6 +6,7 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from ..core.errors import InputError
 from ..core.interfaces import Batch, ClipRecord, Dataset, InputSpec
@@ -101,22 +102,26 @@ class Footage:
             known[scene.name] = taken = known.pop(scene.name)  # the one that was used last
             yield from taken.batches if taken.by == scene.batch else _regrouped(taken.batches, scene)
             return
-        taken, size, most = Taken([], [], scene.batch), 0, may_keep(torch.device("cpu"))
-        passing = scene.moment > 0  # later moments are seen once; the next cell starts with the clips as they are
+        taken = Taken([], [], scene.batch)
+        stays = scene.moment == 0  # later moments are seen once; the next cell starts with the clips as they are
         for batch, failures in self._read(scene):
             taken.failures.extend(failures)
             if batch is not None:
-                size += batch.clips.nbytes
-                if passing or size > most:
-                    taken.batches.clear()
-                else:
-                    while size + sum(one.size for one in known.values()) > most:
-                        del known[next(iter(known))]
+                stays = stays and self._fits(batch.clips[0].nbytes * len(scene.records), known)
+                if stays:
                     taken.batches.append(batch)
                 yield batch
         self._failures[scene.name] = taken.failures
-        if not passing and size <= most:
+        if stays and self._fits(taken.size, known):  # once more: another scene may have been taken in meanwhile
             known[scene.name] = taken
+
+    @staticmethod
+    def _fits(size: int, known: dict[str, Taken]) -> bool:
+        """Whether so many bytes may be kept; what was not used for longest goes for them."""
+        most = may_keep(torch.device("cpu"))
+        while size <= most < size + sum(one.size for one in known.values()):
+            del known[next(iter(known))]
+        return size <= most
 
     def failures(self, scene: Scene) -> list[Failure]:
         """The clips that could not be decoded, known once `batches` has ended."""
@@ -137,11 +142,18 @@ class Footage:
             yield from self._on_frames(scene, how, in_memory is not None)
 
     def _on_frames(self, scene: Scene, how: Corrupted, in_memory: bool) -> Iterator[tuple[Batch | None, list[Failure]]]:
-        plain = replace(scene, corrupted=None, spec=scene.spec if in_memory else how.geometry(scene.spec))
-        for batch in self.batches(plain):
-            clips = batch.clips if batch.clips.dtype == torch.uint8 else (batch.clips * 255).round().to(torch.uint8)
-            clips = resized(clips.to(self._device), how.corruption.canonical)
-            clips = clips.clone() if clips.data_ptr() == batch.clips.data_ptr() else clips  # another's code may write into it
-            yield Batch(batch.records, how.frames(clips, batch.ids, scene.spec).cpu()), []
-        if self.failures(plain):
-            yield None, self.failures(plain)
+        """At the corruption's canonical size, which serves models of all sizes; those of another one have them resized."""
+        whole = scene.spec if in_memory else how.geometry(scene.spec)
+        resizes = whole != scene.spec
+        before = replace(scene, spec=whole) if resizes else replace(scene, corrupted=None)
+        for batch in self.batches(before):
+            made = resized(batch.clips.to(self._device), scene.spec.size) if resizes else self._corrupt(batch, how, scene.spec)
+            yield Batch(batch.records, made.cpu()), []
+        if self.failures(before):
+            yield None, self.failures(before)
+
+    def _corrupt(self, batch: Batch, how: Corrupted, spec: InputSpec) -> Tensor:
+        clips = batch.clips if batch.clips.dtype == torch.uint8 else (batch.clips * 255).round().to(torch.uint8)
+        clips = resized(clips.to(self._device), how.corruption.canonical)
+        clips = clips.clone() if clips.data_ptr() == batch.clips.data_ptr() else clips  # another's code may write into it
+        return how.frames(clips, batch.ids, spec)
