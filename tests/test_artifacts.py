@@ -284,7 +284,7 @@ def test_prune_takes_what_no_plan_needs(killed):
 
     (stored, *_) = (killed / "cells").glob("??/*.json")
     (killed / "partial").mkdir(exist_ok=True)
-    for name in (stored.name, "unfinished.json"):
+    for name in (stored.name, f"{stored.stem}.answers", "unfinished.json", "other.answers"):
         (killed / "partial" / name).write_text("{}")
     dead, alive = stored.with_name(".x.json.1.tmp"), stored.with_name(".y.json.2.tmp")
     dead.write_bytes(bytes(1 << 20))
@@ -293,7 +293,7 @@ def test_prune_takes_what_no_plan_needs(killed):
     assert "1 sets" in said("list")
     assert "removed 0 sets of adversarial clips, and what else nobody needs: 1.0 MB" in said("prune")
     assert len(kept(Store(killed))) == 1, "its plan is in the queue, and open"
-    assert [path.name for path in (killed / "partial").iterdir()] == ["unfinished.json"]
+    assert {path.name for path in (killed / "partial").iterdir()} == {"unfinished.json", "other.answers"}
     assert alive.exists() and not dead.exists()
     copy = shutil.copytree(killed, killed.with_name("copy"))
     assert "removed 1 sets" in said("prune", "--all") and not list((killed / "partial").iterdir())

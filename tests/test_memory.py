@@ -120,14 +120,14 @@ def test_a_large_batch_is_no_gain_on_a_cpu(waves, monkeypatch):
     monkeypatch.setattr(memory, "memory_of", lambda _: 10**12)
     for each, wanted in ((2 * 10**6, 32), (50 * 10**6, 16), (600 * 10**6, 1), (10**10, 1)):
         monkeypatch.setattr(memory, "kept_bytes", lambda model, clips, each=each: each)
-        assert memory.fitting_batch(waves, CPU) == wanted
+        assert memory.room_for(waves, CPU, None).batch == wanted
 
 
 def test_a_model_without_a_gradient_is_measured_all_the_same(waves, clips, labels):
     """Whatever it is that it cannot do: a cell that needs it says so."""
     net = Model(nn.Identity(), InputSpec(frames=8, size=12, short_side=12), 6).eval()
     net.net.forward = lambda given: torch.from_numpy(given.numpy()).mean(dim=(2, 3, 4)).repeat(1, 2)
-    assert memory.fitting_batch(net, CPU) == memory.USUAL
+    assert memory.room_for(net, CPU, None).batch == memory.USUAL
     assert evaluate(net, (clips, labels))["status"].tolist() == ["ok"]
 
 
@@ -137,7 +137,7 @@ def test_a_device_that_fails_is_told(waves, monkeypatch):
 
     monkeypatch.setattr(waves.net, "forward", fails)
     with pytest.raises(RuntimeError, match="CUDA error"):
-        memory.fitting_batch(waves, CPU)
+        memory.room_for(waves, CPU, None)
 
 
 @pytest.mark.parametrize("device", [CPU, GPU])
@@ -147,14 +147,24 @@ def test_a_batch_takes_at_most_half_of_the_memory(waves, monkeypatch, device):
     monkeypatch.setattr(torch, "zeros", lambda *shape, device: torch.empty(shape))
     for fit in (1, 2, 3, 7, 8, 9, 31, 32, 100, 300, 10**6):
         have = 2000 * fit
-        found = memory.fitting_batch(waves, device)
+        found = memory.room_for(waves, device, None).batch
         assert found <= fit and math.log2(found) % 1 == 0
         assert 2 * found > fit or found == (32 if device is CPU else 256), "the largest such power of two"
     have = 10
-    assert memory.fitting_batch(waves, device) == 1
-    have = 2000 * 16
-    assert memory.room_for(waves, device, None).batch == 16 and memory.room_for(waves, device, 5).batch == 5
-    assert memory.room_for(waves, device, None).rows == (16 if device is CPU else 128), "draws of EOT lie side by side"
+    assert memory.room_for(waves, device, None).batch == 1
+    assert memory.room_for(waves, device, 5).batch == 5
+
+
+@pytest.mark.parametrize(("each", "batch", "rows"), [(10**6, 256, 2048), (10**8, 128, 695), (6 * 10**8, 16, 115), (10**11, 1, 1)])
+def test_a_batch_on_a_gpu_is_no_larger_than_keeps_it_busy(waves, monkeypatch, each, batch, rows):
+    """A dozen clips of a full-size model; draws of EOT lie side by side as far as memory goes."""
+    monkeypatch.setattr(memory, "memory_of", lambda _: 139 * 10**9)
+    monkeypatch.setattr(memory, "kept_bytes", lambda model, clips: each)
+    monkeypatch.setattr(torch, "zeros", lambda *shape, device: torch.empty(shape))
+    found = memory.room_for(waves, GPU, None)
+    assert (found.batch, found.rows) == (batch, rows)
+    asked = memory.room_for(waves, GPU, 5)
+    assert (asked.batch, asked.rows) == (5, 40)
 
 
 def test_a_model_of_which_one_clip_does_not_fit_gets_a_batch_of_one(waves, monkeypatch):
@@ -162,7 +172,7 @@ def test_a_model_of_which_one_clip_does_not_fit_gets_a_batch_of_one(waves, monke
         raise torch.OutOfMemoryError("made up")
 
     monkeypatch.setattr(waves.net, "forward", none)
-    assert memory.fitting_batch(waves, CPU) == 1
+    assert memory.room_for(waves, CPU, None).batch == 1
 
 
 def test_a_process_may_take_its_share_of_the_machine_or_container(monkeypatch, tmp_path):

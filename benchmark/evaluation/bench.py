@@ -45,7 +45,7 @@ class Bench:
 
     Attributes:
         device: Where models run.
-        batch_size: Clips per batch; None: as many as fit, see `memory.fitting_batch`. Results do not depend on it.
+        batch_size: Clips per batch; None: as many as fit, see `memory.room_for`. Results do not depend on it.
         precision: What models compute in: one of `request.PRECISIONS`.
         tick: Called with the number of forward passes' worth of work that was just done, for progress.
         stopped: Asked after every batch: whether to keep what was measured and end.

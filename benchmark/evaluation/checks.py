@@ -11,6 +11,7 @@ from ..core.interfaces import Batch
 from .bench import Bench
 from .cell import Cell
 from .crafting import craft
+from .journal import Journal
 from .measure import Judgement, judge
 from .probes import PROBED, climb, probe
 
@@ -84,19 +85,20 @@ class Sample:
         return climb(self._margins)
 
 
-def attack_evidence(cell: Cell, bench: Bench, sample: Sample) -> dict[str, Any]:
+def attack_evidence(cell: Cell, bench: Bench, sample: Sample, journal: Journal) -> dict[str, Any]:
     """What is stored of an attack on the very pipeline that is judged: `check`, `probe` and, where it climbed, `climb`."""
-    found = {"check": check_attack(cell, bench, sample), "probe": probe(cell, bench, sample.few)}
+    found = {"check": check_attack(cell, bench, sample, journal), "probe": probe(cell, bench, sample.few)}
     return found | ({"climb": sample.climb} if sample.climb else {})
 
 
-def check_attack(cell: Cell, bench: Bench, sample: Sample) -> dict[str, Any]:
+def check_attack(cell: Cell, bench: Bench, sample: Sample, journal: Journal) -> dict[str, Any]:
     """Runs the attack with twice the steps, and its single-step form, on a sample of a cell's clips.
 
     Args:
         cell: A white-box or adaptive cell, whose pipeline is both attacked and judged.
         bench: The live objects.
         sample: The clips; not empty.
+        journal: Knows what the target has answered to the longer attack, if that was killed.
 
     Returns:
         `n` and the accuracies `attack`, `doubled`, `single_step` (None where the attack has no such form) on the same clips.
@@ -107,17 +109,18 @@ def check_attack(cell: Cell, bench: Bench, sample: Sample) -> dict[str, Any]:
     attack, pipeline, batch = bench.attack(cell), bench.pipeline(cell), sample.batch
     clips, labels = bench.clips(batch)
 
-    def accuracy(other: Attack | None) -> float | None:
+    def accuracy(other: Attack | None, known: Journal | None = None) -> float | None:
         if bench.stopped():
             raise KeyboardInterrupt
         if other is None:
             return None
-        made = craft(cell, bench, other, batch, clips, labels, full=pipeline.stochastic)
+        made = craft(cell, bench, other, batch, clips, labels, full=pipeline.stochastic, journal=known)
         return float(judge(cell, bench, pipeline, batch, made.clips, labels).correct.mean())
 
+    journal.turn(f"doubled {batch.ids}")
     return {
         "n": len(batch.records),
         "attack": sample.accuracy,
-        "doubled": accuracy(doubled(attack)),
+        "doubled": accuracy(doubled(attack), journal),
         "single_step": accuracy(attack.single_step()),
     }

@@ -24,6 +24,7 @@ from .bench import Bench
 from .cell import Cell
 from .crafted import Crafted
 from .eight_bit import rounded
+from .journal import Journal
 from .memory import Room, rows_of
 from .target import CountedTarget, Once
 from .threat import Pipeline
@@ -33,7 +34,15 @@ TOLERANCE = 1e-6
 
 
 def craft(
-    cell: Cell, bench: Bench, attack: Attack, batch: Batch, clips: Tensor, labels: Tensor, full: bool, first: Once | None = None
+    cell: Cell,
+    bench: Bench,
+    attack: Attack,
+    batch: Batch,
+    clips: Tensor,
+    labels: Tensor,
+    full: bool,
+    first: Once | None = None,
+    journal: Journal | None = None,
 ) -> Crafted:
     """Runs an attack under the cell's threat and brings the result inside the budget, whatever the attack returned.
 
@@ -49,10 +58,11 @@ def craft(
         labels: True classes (N,).
         full: Full strength on every clip; otherwise a clip is done when it is fooled.
         first: May know the first draw of the first gradient already; None: nobody does.
+        journal: Knows what the target has answered to an attack that was killed; None: there was none.
     """
     assert cell.attack is not None and cell.threat is not None
     pipeline = bench.attacked(cell)
-    target = CountedTarget(pipeline, labels, cell.threat, not full, bench.room(cell), bench.tick, first)
+    target = CountedTarget(pipeline, labels, cell.threat, not full, bench.room(cell), bench.tick, first, journal)
     rng = ClipRandom.for_clips(batch.ids, cell.seed, purpose(cell), bench.device)
     wrong = torch.zeros(len(clips), dtype=torch.bool, device=clips.device)
     if not pipeline.stochastic:
@@ -69,12 +79,9 @@ def craft(
     unrounded = torch.zeros_like(wrong)
     if bench.eight_bit(cell):
         made, unrounded = _eight_bit(attack, pipeline, bench.room(cell), clips, made, labels, rng)
-    delta = made - clips
-    sizes = dict(linf=linf_norm, l2=l2_norm, frames=changed_frames, area=changed_area, thickness=thickness, roughness=roughness)
-    measured: dict[str, Any] = {name: measure(delta).cpu() for name, measure in sizes.items()}
     return Crafted(
         clips=made,
-        **measured,
+        **_sizes(made - clips),
         gradients=target.gradients,
         queries=target.queries,
         solved=target.solved,
@@ -104,6 +111,12 @@ def _eight_bit(
     if undone.any():
         undone[undone.clone()] = fooled(made[undone], labels[undone], rng[undone])
     return torch.where(per_clip(undone), made, coarse), undone
+
+
+def _sizes(delta: Tensor) -> dict[str, Any]:
+    """The measures of perturbations by their columns' names, each (N,)."""
+    sizes = dict(linf=linf_norm, l2=l2_norm, frames=changed_frames, area=changed_area, thickness=thickness, roughness=roughness)
+    return {name: measure(delta).cpu() for name, measure in sizes.items()}
 
 
 def keep_budget(attack: Attack, clips: Tensor, made: Tensor) -> tuple[Tensor, Tensor]:

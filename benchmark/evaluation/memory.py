@@ -1,5 +1,6 @@
 """How many clips fit into one pass, and into one batch."""
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,10 +20,11 @@ USUAL = 32
 """Clips per batch where memory allows: on a CPU the tiny models are slower with half and with twice as many."""
 
 WIDEST = 256
-"""The same on a GPU, which small models leave idle with fewer. A batch is also what a killed cell may lose."""
+"""The same on a GPU, which small models leave idle with fewer."""
 
-WARM = 1 << 30
-"""Bytes that a batch may keep for its gradients on a CPU: full-size models are faster with one or two clips than with eight."""
+WARM = {"cpu": 1 << 30, "cuda": 16 << 30}
+"""Bytes that a batch may keep for its gradients. On a CPU full-size models are faster with one or two clips than eight; a GPU
+is busy with a dozen of them, and more would only be lost together where a cell is killed."""
 
 SHARE = 0.5
 """Of a device's memory that a batch may take for its gradients; the rest is for kernels, weights and what is kept."""
@@ -90,31 +92,34 @@ ROOMS: dict[str, Room] = {}
 def room_for(model: Model, device: torch.device, asked: int | None) -> Room:
     """The room that a model has at first.
 
+    Unless they are asked for, a batch is as many clips as keep at most 1 GiB for their gradients on a CPU, up to 32, or 16 GiB
+    and half of the memory on a GPU, up to 256: a power of two.
+
     Args:
         model: On its device.
         device: The device.
         asked: Clips per batch; None: found by what the model needs and the device has.
     """
-    batch = asked or fitting_batch(model, device)
-    return Room(batch * (SIDE_BY_SIDE if device.type == "cuda" else 1), batch)
+    wider, most = (SIDE_BY_SIDE, WIDEST) if device.type == "cuda" else (1, USUAL)
+    if asked:
+        return Room(asked * wider, asked)
+    each, half = _each(model, device), SHARE * memory_of(device)
+    batch = min(most, 1 << max(int(min(half, WARM[device.type]) / each), 1).bit_length() - 1)
+    return Room(min(batch * wider, max(int(half / each), 1)), batch)
 
 
-def fitting_batch(model: Model, device: torch.device) -> int:
-    """Clips whose gradients take at most half of a device's memory, a power of two up to 256; on a CPU 1 GiB and 32 clips."""
+def _each(model: Model, device: torch.device) -> float:
+    """Bytes that a clip keeps for its gradient, 1 or more; infinity where not even one fits, as far as can be told."""
     spec = model.input
     try:
         with lack_of_memory():
-            each = kept_bytes(model, torch.zeros(1, 3, spec.frames, spec.size, spec.size, device=device))
+            return max(kept_bytes(model, torch.zeros(1, 3, spec.frames, spec.size, spec.size, device=device)), 1)
     except torch.OutOfMemoryError:
-        return 1  # if that fits
+        return math.inf
     except Exception as error:  # a model without a gradient, say; whether that matters is seen when it is measured
         if device_failed(error):
             raise
-        return USUAL
-    room, most = SHARE * memory_of(device), WIDEST
-    if device.type == "cpu":
-        room, most = min(room, WARM), USUAL
-    return min(most, 1 << max(int(room / max(each, 1)), 1).bit_length() - 1)
+        return WARM[device.type] / USUAL
 
 
 def kept_bytes(model: Model, clips: Tensor) -> int:

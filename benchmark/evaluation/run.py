@@ -23,9 +23,10 @@ from .corruptions import described
 from .cost import estimate
 from .crafted import Crafted
 from .crafting import craft
-from .engine.partial import Partial
+from .engine.partial import Partial, discard
 from .fitting import fit
 from .grid import Grid
+from .journal import Journal
 from .measure import Measured, flips, judge
 from .memory import device_failed, lack_of_memory
 from .probes import Watched
@@ -90,11 +91,11 @@ def run_grid(
                 raise KeyboardInterrupt
             keep = store.partial(bench.hash(cell))
             if reuse == "never":
-                keep.unlink(missing_ok=True)
+                discard(keep)
             result = run_cell(cell, bench, keep)
             store.put(result)
             if not may_go_on(result):
-                keep.unlink(missing_ok=True)
+                discard(keep)
             yield Done(cell, result, False)
 
 
@@ -166,7 +167,14 @@ def run_cell(cell: Cell, bench: Bench, keep: Path | None = None) -> dict[str, An
 
 
 def _measure_batch(
-    cell: Cell, bench: Bench, attack: Attack | None, number: int, batch: Batch, measured: Measured, sample: Sample
+    cell: Cell,
+    bench: Bench,
+    attack: Attack | None,
+    number: int,
+    batch: Batch,
+    measured: Measured,
+    sample: Sample,
+    journal: Journal,
 ) -> None:
     clips, labels = bench.clips(batch)
     pipeline = bench.pipeline(cell)
@@ -179,7 +187,8 @@ def _measure_batch(
         watched = attack if sample.full or not (cell.crafted_on_judged or cell.handed_on) else Watched(attack, labels)
         # A universal perturbation was made by as many draws as the threat has, so there even the first gradient may differ.
         first = None if attack.universal else functools.partial(bench.first_draws.once, cell, batch.ids)
-        made = craft(cell, bench, watched, batch, clips, labels, cell.full, first)
+        journal.turn(f"{number} {batch.ids}")
+        made = craft(cell, bench, watched, batch, clips, labels, cell.full, first, journal)
         return replace(made, margins=watched.margins) if isinstance(watched, Watched) else made
 
     made = bench.crafted_once(cell, number, batch, make)
@@ -194,9 +203,9 @@ def _declared(pipeline: Pipeline) -> dict[str, Any]:
     return {"stochastic": pipeline.stochastic, "draws": pipeline.draws, "gradient": gradient}
 
 
-def _evidence(cell: Cell, bench: Bench, sample: Sample, attack: Attack | None) -> dict[str, Any]:
+def _evidence(cell: Cell, bench: Bench, sample: Sample, attack: Attack | None, journal: Journal) -> dict[str, Any]:
     """What is known besides the accuracy: see `checks`."""
-    found: dict[str, Any] = attack_evidence(cell, bench, sample) if cell.crafted_on_judged else {}
+    found: dict[str, Any] = attack_evidence(cell, bench, sample, journal) if cell.crafted_on_judged else {}
     if cell.threat and cell.threat.name == "adaptive" and bench.pipeline(cell).surrogate and attack and not attack.black_box:
         found["surrogate"] = True
     said = _on_its_card(cell, bench) if cell.kind == "clean" and not cell.defense else None
@@ -241,7 +250,7 @@ def _measure_batches(cell: Cell, bench: Bench, partial: Partial) -> dict[str, An
         if number < done:
             partial.seen(batch, measured, sample)
             continue
-        _measure_batch(cell, bench, attack, number, batch, measured, sample)
+        _measure_batch(cell, bench, attack, number, batch, measured, sample, partial.journal)
         stop = bench.stopped()
         partial.save(number + 1, measured, sample, now=stop)
         if stop:
@@ -251,7 +260,7 @@ def _measure_batches(cell: Cell, bench: Bench, partial: Partial) -> dict[str, An
     if not measured.records:
         raise InputError("dataset", f"none of {len(failed)} clips could be decoded", f"the first: {failed[0]['reason']}")
     try:
-        evidence = _evidence(cell, bench, sample, attack) | ({"fit": fitting} if fitting else {})
+        evidence = _evidence(cell, bench, sample, attack, partial.journal) | ({"fit": fitting} if fitting else {})
         if cell.shifts:
             save = functools.partial(partial.save, number + 1, measured, sample)
             measured.vectors["flips"] = flips(cell, bench, measured, partial.later, save)

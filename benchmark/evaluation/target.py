@@ -13,6 +13,7 @@ from ..core.errors import InputError
 from ..core.losses import Loss, margin
 from ..core.rng import ClipRandom
 from ..core.whitebox import gradient_of
+from .journal import Journal
 from .memory import Room, again, rows_of
 from .threat import Pipeline, Threat
 
@@ -35,6 +36,7 @@ class CountedTarget:
         room: How many clips fit into a pass.
         tick: Told the work that was done, in forward passes.
         first: May know the first draw of a random pipeline's first gradient already; None: nobody does.
+        journal: Knows what was answered before the process was killed; None: nothing was.
 
     Attributes:
         gradients: Forward-backward passes per clip, (N,) on the CPU.
@@ -54,9 +56,10 @@ class CountedTarget:
         room: Room | None = None,
         tick: Callable[[int], None] = lambda work: None,
         first: Once | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self._pipeline, self._labels, self._tick = pipeline, labels.cpu(), tick
-        self._room = room or Room(len(labels))
+        self._room, self._journal = room or Room(len(labels)), journal or Journal(None)
         threat = threat or Threat("adaptive")
         self._draws = threat.eot if pipeline.stochastic else 1
         self._of_mean = threat.average == "score" and self._draws > 1
@@ -76,11 +79,8 @@ class CountedTarget:
         """
         if not self._pipeline.gradient:
             raise InputError("defense", "lets no gradient pass", "use a transfer or black-box attack")
-        if self._of_mean and not isinstance(loss, WithFeatures):  # maps belong to a draw, not to a mean score
-            found = self._loss_of_mean_score(clips, labels, loss, rng)
-        else:
-            found = self._one_draw(clips, labels, loss, rng)
-            found = self._mean_of_losses(found, clips, labels, loss, rng) if self._draws > 1 else found
+        first, self._first = self._first, None
+        found = Gradient(*self._journal.once(clips, self._drawn(rng), lambda: self._gradient(clips, labels, loss, rng, first)))
         self.gradients[rng.positions] += self._draws
         self._tick(GRADIENT_COST * len(clips) * self._draws)
         if not self.stochastic:
@@ -93,7 +93,7 @@ class CountedTarget:
         """The deployed pipeline's scores; `once` may know them already, which costs the attacker the same query."""
         self.queries[rng.positions] += 1
         self._tick(len(clips) * self._pipeline.draws)
-        logits = once(lambda: self._scores(clips, rng))
+        (logits,) = self._journal.once(clips, self._drawn(rng), lambda: (once(lambda: self._scores(clips, rng)),))
         self._see(logits, rng)
         return logits
 
@@ -107,20 +107,29 @@ class CountedTarget:
             self.notes[name] = torch.full((len(self._labels), *values.shape[1:]), torch.nan)
         self.notes[name][rng.positions] = values.cpu().float()
 
+    def _drawn(self, rng: ClipRandom) -> ClipRandom | None:
+        """The streams that an answer draws from."""
+        return rng if self.stochastic else None
+
     def _scores(self, clips: Tensor, rng: ClipRandom) -> Tensor:
         return torch.cat(self._room.passes(len(clips), lambda rows: self._decide(clips[rows], rows_of(rng, rows))))
 
     def _decide(self, clips: Tensor, rng: ClipRandom) -> Tensor:
         return self._again(rng, lambda: self._pipeline.decide(clips, rng))
 
-    def _one_draw(self, clips: Tensor, labels: Tensor, loss: Loss, rng: ClipRandom) -> Gradient:
+    def _gradient(self, clips: Tensor, labels: Tensor, loss: Loss, rng: ClipRandom, first: Once | None) -> Gradient:
+        if self._of_mean and not isinstance(loss, WithFeatures):  # maps belong to a draw, not to a mean score
+            return self._loss_of_mean_score(clips, labels, loss, rng)
+        found = self._one_draw(clips, labels, loss, rng, first)
+        return self._mean_of_losses(found, clips, labels, loss, rng) if self._draws > 1 else found
+
+    def _one_draw(self, clips: Tensor, labels: Tensor, loss: Loss, rng: ClipRandom, first: Once | None) -> Gradient:
         """By the clips' own streams."""
 
         def make() -> Gradient:
             parts = self._room.passes(len(clips), lambda rows: self._draw(clips[rows], labels[rows], loss, rows_of(rng, rows)))
             return Gradient(*(torch.cat(part) for part in zip(*parts, strict=True))) if len(parts) > 1 else parts[0]
 
-        first, self._first = self._first, None
         return first(rng, make) if first else make()
 
     def _draw(self, clips: Tensor, labels: Tensor, loss: Loss, rng: ClipRandom) -> Gradient:

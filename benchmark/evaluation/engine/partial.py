@@ -1,6 +1,7 @@
 """What a long cell has measured so far, kept in the store batch by batch: a kill costs seconds, not hours."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ from ...core.errors import InputError
 from ...core.files import write_atomically
 from ...core.interfaces import Batch
 from ..checks import Sample
+from ..journal import Journal
 from ..measure import Measured
 from ..memory import Room
 
@@ -36,6 +38,7 @@ class Partial:
         spent: Seconds that earlier workers have spent on what is kept and gone on with.
         fitting: What is kept of a universal perturbation in the making, or made; empty: nothing.
         later: What was decided of the clips at later moments, by clip, moment after moment.
+        journal: The same of the batch at hand.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -44,6 +47,7 @@ class Partial:
         self._state: dict[str, Any] = {}
         self.spent, self.fitting = 0.0, ""
         self.later: list[dict[str, int]] = []
+        self.journal = Journal(path and _beside(path))
 
     @contextmanager
     def as_begun(self, room: Room) -> Iterator[None]:
@@ -105,7 +109,7 @@ class Partial:
 
     def _begin_anew(self) -> NoReturn:
         if self._path:
-            self._path.unlink(missing_ok=True)
+            discard(self._path)
         raise InputError("dataset", OTHER_CLIPS, "run it again")
 
     def save(self, batches: int, measured: Measured, sample: Sample, now: bool = False) -> None:
@@ -144,3 +148,14 @@ class Partial:
         if not isinstance(state, dict):
             return None
         return state if state.get("schema") == SCHEMA else None
+
+
+def discard(path: Path, since: float = math.inf) -> None:
+    """Takes away what is kept of a cell, whose state is the file `path`, and was written before the time `since`."""
+    for one in (path, _beside(path)):
+        if one.exists() and one.stat().st_mtime < since:
+            one.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_suffix(".answers")

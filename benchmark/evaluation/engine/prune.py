@@ -35,7 +35,7 @@ def prune(store: Store, everything: bool = False) -> tuple[int, int]:
         for path in leases.folder.glob("crafted-*.json"):
             with leases.holding(path.stem):  # a dead worker's goes with the claim
                 pass
-        for path in (store.folder / "partial").glob("*.json") if everything else ():
+        for path in (store.folder / "partial").glob("[!.]*") if everything else ():
             path.unlink(missing_ok=True)
         tidy(store, leases)
     return len(gone), max(0, before - size_of(store.folder))

@@ -15,6 +15,7 @@ from ..run import Done, may_go_on, quarantined, run_cell
 from ..store import Store
 from .artifacts import Artifacts
 from .leases import Lease, Leases
+from .partial import discard
 from .plan import Plan, Planned
 
 DEATHS = 2
@@ -127,14 +128,14 @@ def _run(planned: Planned, plan: Plan, store: Store, bench: Bench, lease: Lease,
         problem = f"{planned.name} has hash {bench.hash(cell)} here and {planned.hash} in the plan"
         raise InputError("store", problem, "use the same version, weights and data as the plan was made with")
     keep = store.partial(planned.hash)
-    if plan.request.reuse == "never" and keep.exists() and keep.stat().st_mtime < since:
-        keep.unlink()  # of an earlier run, of which nothing is to be taken
+    if plan.request.reuse == "never":
+        discard(keep, since)  # of an earlier run, of which nothing is to be taken
     given_up = lease.deaths >= DEATHS or lease.earlier >= RUNS
     result = quarantined(cell, bench, lease.deaths + lease.earlier) if given_up else run_cell(cell, bench, keep)
     store.put(result)
     if not may_go_on(result):
         with suppress(OSError):  # it is stored, whatever becomes of this
-            keep.unlink(missing_ok=True)
+            discard(keep)
     return Done(cell, result, False)
 
 
@@ -144,11 +145,11 @@ def tidy(store: Store, leases: Leases) -> None:
     Raises:
         InputError: The store cannot be written.
     """
-    left = {path.stem for kind in ("leases", "partial") for path in (store.folder / kind).glob("*.json")}
+    left = {path.stem for kind in ("leases", "partial") for path in (store.folder / kind).glob("[!.]*")}
     for name in left:
         with leases.holding(name) if store.path(name).exists() else nullcontext() as lease:
             if lease and _is_done(store, name):
-                store.partial(name).unlink(missing_ok=True)
+                discard(store.partial(name))
     now = leases.now()
     for path in store.folder.rglob(".*"):
         with suppress(OSError):  # its writer lives, and was faster
