@@ -1,5 +1,6 @@
 """Stores of made-up cells, for everything that reads stores and never runs a model."""
 
+import copy
 import hashlib
 import json
 from collections.abc import Sequence
@@ -11,6 +12,21 @@ from robustvideo.benchmark.evaluation.store import Store
 
 PGD = "pgd:norm=linf,eps=8/255,steps=50,step=none,rule=relative,random_start=true,restarts=1,loss=ce,target=none"
 CORRUPTED = {"family": "noise", "table": "imagecorruptions", "temporal": "iid", "stage": "frames", "size": 64}
+
+
+PROVENANCE = {
+    "versions": {"robustvideo": "0.1.0", "torch": "2.15.0"},
+    "python": "3.11.7",
+    "commit": "",
+    "device": "cpu",
+    "cores": 2,
+    "machine": "x86_64",
+    "started": "2026-11-21T12:00:00+00:00",
+    "wall_s": 1.5,
+    "batch_size": 32,
+    "threads": 1,
+}
+"""Where every made-up cell was made."""
 
 
 def ids_of(count: int, per_source: int = 1) -> tuple[list[str], list[str]]:
@@ -70,18 +86,7 @@ def made_cell(
         made["declared"] = {"stochastic": False, "draws": 1, "gradient": "exact"}
     made["clips"] = {} if error else _vectors(np.asarray(correct, float), ids, groups, kind, eps)
     made["evidence"] = {} if error else {"zero": 0, "nonfinite": 0, "outside": 0}
-    made["provenance"] = {
-        "versions": {"robustvideo": "0.1.0", "torch": "2.15.0"},
-        "python": "3.11.7",
-        "commit": "",
-        "device": "cpu",
-        "cores": 2,
-        "machine": "x86_64",
-        "started": "2026-11-21T12:00:00+00:00",
-        "wall_s": 1.5,
-        "batch_size": 32,
-        "threads": 1,
-    }
+    made["provenance"] = copy.deepcopy(PROVENANCE)
     return made
 
 

@@ -1,5 +1,6 @@
 """An attack that is killed in the middle of a batch hears again what it had heard, and goes on to the same clips."""
 
+import zlib
 from types import SimpleNamespace
 
 import pytest
@@ -166,7 +167,7 @@ def answers(path, name="batch", count=8, clips=CLIPS, takes=1.0, clock=None, kil
                 clock.now += takes
             return (rng.uniform((3,)), torch.tensor([number]))
 
-        parts = kept.once(clips + number, rng, make)
+        parts = kept.once("scores", clips + number, rng, make)
         given.append([part.clone() for part in parts])
         parts[0].fill_(-1)  # an attack may write into what it is given
     return asked, given
@@ -202,6 +203,7 @@ def test_answers_that_are_quicker_than_a_disk_are_not_written(tmp_path, clock):
         (lambda whole: whole + bytes(100), []),
         (lambda whole: whole[:-500] + bytes(500), [5]),
         (lambda whole: whole + b"\xff" * 100, []),
+        (lambda whole: whole + journal.HEAD.pack(3, zlib.crc32(b"abc")) + b"abc", []),
         (lambda whole: b"", [0, 1, 2, 3, 4, 5]),
         (lambda whole: whole[:5], [0, 1, 2, 3, 4, 5]),
         (lambda whole: whole[:30] + b"x" + whole[31:], [0, 1, 2, 3, 4, 5]),
@@ -219,20 +221,42 @@ def test_a_torn_file_serves_as_far_as_it_is_whole(tmp_path, eager, harm, asked):
 def test_no_answer_is_given_to_another_question(tmp_path, eager):
     path = tmp_path / "cell.answers"
     _, wanted = answers(path, count=4)
-    other = CLIPS.clone()
-    other[0, 0, 0, 0, 0] += 0.25
-    assert answers(path, count=4, clips=other)[0] == [0, 1, 2, 3] and answers(path, count=4, clips=other)[0] == []
+    for change in ((1, 2, 3, 15, 15), (0, 1, 2, 3, 4)):
+        other = CLIPS.clone()
+        other[change] += 1e-6
+        assert answers(path, count=4, clips=other)[0] == [0, 1, 2, 3] and answers(path, count=4, clips=other)[0] == []
+    swapped = CLIPS.flip(0)
+    assert answers(path, count=4, clips=swapped)[0] == [0, 1, 2, 3]
+    odd = CLIPS[:, :1, :3, :5, :5].flatten()[1:].view(1, 1, 149, 1, 1)
+    assert answers(path, count=2, clips=odd)[0] == [0, 1] and answers(path, count=2, clips=odd[:, :, :148])[0] == [0, 1]
     assert answers(path, name="another batch", count=2)[0] == [0, 1]
     found, given = answers(path, count=4)
     assert found == [0, 1, 2, 3] and same(given, wanted)
 
 
-def test_a_disk_without_room_costs_the_journal_alone(tmp_path, eager, monkeypatch):
+def test_another_version_s_answers_are_none(tmp_path, eager, monkeypatch):
+    path = tmp_path / "cell.answers"
+    answers(path, count=4)
+    monkeypatch.setattr(journal, "SCHEMA", journal.SCHEMA + 1)
+    assert answers(path, count=4)[0] == [0, 1, 2, 3]
+
+
+def test_a_disk_or_a_memory_without_room_costs_the_journal_alone(tmp_path, eager, monkeypatch):
     path = tmp_path / "cell.answers"
     _, wanted = answers(path, count=2)
     monkeypatch.setattr(journal.shutil, "disk_usage", lambda _: SimpleNamespace(free=40_000))
     found, given = answers(path, count=6)
     assert found == [2, 3, 4, 5] and same(given[:2], wanted) and not path.exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(journal, "AFTER", 0.0)
+    monkeypatch.setattr(journal, "WORTH", 0.0)
+
+    def none(entry):
+        raise MemoryError
+
+    answers(path, count=2)
+    monkeypatch.setattr(journal, "_packed", none)
+    assert answers(path, count=6)[0] == [2, 3, 4, 5] and not path.exists()
     folder = tmp_path / "file"
     folder.write_text("in the way of a folder")
     assert answers(folder / "cell.answers", count=3)[0] == [0, 1, 2]

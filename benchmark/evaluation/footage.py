@@ -53,6 +53,14 @@ def seen(spec: InputSpec) -> dict[str, object]:
     return {name: value for name, value in asdict(spec).items() if name not in NORMALISED}
 
 
+def _whole(scene: Scene) -> InputSpec:
+    """What is corrupted: the model's view in a corruption's canonical size, or as it is where the corruption has none."""
+    how = scene.corrupted
+    if how is None or how.corruption.stage == "file" or hasattr(scene.data, "load"):
+        return scene.spec
+    return how.geometry(scene.spec)
+
+
 class Taken(NamedTuple):
     """All clips of a scene, and those that could not be decoded, in batches of so many records."""
 
@@ -87,8 +95,7 @@ class Footage:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._plain: dict[str, Taken] = {}
-        self._corrupted: dict[str, Taken] = {}
+        self._kept: dict[str, dict[str, Taken]] = {"plain": {}, "corrupted": {}, "resized": {}}
         self._failures: dict[str, list[Failure]] = {}
 
     def batches(self, scene: Scene) -> Iterator[Batch]:
@@ -97,7 +104,7 @@ class Footage:
         Raises:
             InputError: The corruption does not work on such clips.
         """
-        known = self._corrupted if scene.corrupted else self._plain
+        known = self._kept["resized" if _whole(scene) != scene.spec else "corrupted" if scene.corrupted else "plain"]
         if scene.name in known:
             known[scene.name] = taken = known.pop(scene.name)  # the one that was used last
             yield from taken.batches if taken.by == scene.batch else _regrouped(taken.batches, scene)
@@ -139,11 +146,11 @@ class Footage:
         elif how.corruption.stage == "file":
             yield from load(records, scene.spec, scene.batch, read=how.read)
         else:
-            yield from self._on_frames(scene, how, in_memory is not None)
+            yield from self._on_frames(scene, how)
 
-    def _on_frames(self, scene: Scene, how: Corrupted, in_memory: bool) -> Iterator[tuple[Batch | None, list[Failure]]]:
+    def _on_frames(self, scene: Scene, how: Corrupted) -> Iterator[tuple[Batch | None, list[Failure]]]:
         """At the corruption's canonical size, which serves models of all sizes; those of another one have them resized."""
-        whole = scene.spec if in_memory else how.geometry(scene.spec)
+        whole = _whole(scene)
         resizes = whole != scene.spec
         before = replace(scene, spec=whole) if resizes else replace(scene, corrupted=None)
         for batch in self.batches(before):

@@ -55,7 +55,7 @@ class Request:
     )
     device: str = _option("auto", "auto, cpu, cuda, cuda:1 ...")
     batch_size: int | None = _option(
-        None, "Clips per batch; results do not depend on it. Default: what fits into memory, up to 32, on a GPU 256."
+        None, "Clips per batch; results do not depend on it. Default: by the model and the memory, up to 32, on a GPU 256."
     )
     precision: str = _option(
         "float32",

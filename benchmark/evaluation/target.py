@@ -80,7 +80,9 @@ class CountedTarget:
         if not self._pipeline.gradient:
             raise InputError("defense", "lets no gradient pass", "use a transfer or black-box attack")
         first, self._first = self._first, None
-        found = Gradient(*self._journal.once(clips, self._drawn(rng), lambda: self._gradient(clips, labels, loss, rng, first)))
+        found = Gradient(
+            *self._journal.once("gradient", clips, self._drawn(rng), lambda: self._gradient(clips, labels, loss, rng, first))
+        )
         self.gradients[rng.positions] += self._draws
         self._tick(GRADIENT_COST * len(clips) * self._draws)
         if not self.stochastic:
@@ -93,7 +95,7 @@ class CountedTarget:
         """The deployed pipeline's scores; `once` may know them already, which costs the attacker the same query."""
         self.queries[rng.positions] += 1
         self._tick(len(clips) * self._pipeline.draws)
-        (logits,) = self._journal.once(clips, self._drawn(rng), lambda: (once(lambda: self._scores(clips, rng)),))
+        (logits,) = self._journal.once("scores", clips, self._drawn(rng), lambda: (once(lambda: self._scores(clips, rng)),))
         self._see(logits, rng)
         return logits
 

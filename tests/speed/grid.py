@@ -1,15 +1,19 @@
-"""What a grid costs beyond its cells: `python tests/speed/grid.py [reuse] [workers] [overhead] [resume]`, by default all."""
+"""What a grid costs beyond its cells, by default all of it.
+
+python tests/speed/grid.py [reuse] [workers] [overhead] [resume] [decoding]
+"""
 
 import json
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from robustvideo.benchmark.evaluation import footage
 from robustvideo.benchmark.evaluation.bench import Bench
 from robustvideo.benchmark.evaluation.engine.leases import Leases
 from robustvideo.benchmark.evaluation.engine.local import Local, Slot
@@ -23,6 +27,8 @@ from robustvideo.benchmark.evaluation.tables import write_tables
 
 DEFENSES = ["shuffle", "uniform", "smoothing:draws=1", "smoothing:sigma=0.1,draws=1", "smoothing:sigma=0.2,draws=1"]
 DEFENSES += ["smoothing:sigma=0.3,draws=1"]
+
+THREADS = torch.get_num_threads()
 
 MODEL = """
 import torch
@@ -103,6 +109,32 @@ def workers(folder: Path, limit: int = 160, steps: int = 50) -> None:
     print(f"one worker {took[0]:.1f} s, two {took[1]:.1f} s: {took[0] / took[1]:.2f}x  should be >= 1.7x, on two idle cores")
 
 
+def decoding(folder: Path) -> None:
+    """How long a grid of the fastest models waits for clips, on as many threads as PyTorch takes by itself."""
+    waited, load = [0.0], footage.load
+
+    def watched(*given: Any, **more: Any) -> Iterator[Any]:
+        batches = load(*given, **more)
+        while True:
+            start = time.perf_counter()
+            batch = next(batches, None)
+            waited[0] += time.perf_counter() - start
+            if batch is None:
+                return
+            yield batch
+
+    footage.load = watched
+    torch.set_num_threads(THREADS)
+    for name, attacks in (("clean and PGD-10", ["pgd:steps=10"]), ("clean alone", [])):
+        waited[0] = 0.0
+        request = Request(model=["tsm", "x3d"], attack=attacks, store=str(folder / name))
+        took = seconds(lambda request=request: run(request))
+        should = "  should be <= 5 %" if attacks else ""
+        print(f"tsm and x3d, {name}, {THREADS} threads: {100 * waited[0] / took:.1f} % of {took:.1f} s waiting for clips{should}")
+    torch.set_num_threads(1)
+    footage.load = load
+
+
 def trivial(folder: Path, attacks: int, defenses: int = 0) -> Request:
     """A grid of the model that takes no time on one clip, by attacks of a single step."""
     (folder / "model.py").write_text(MODEL, encoding="utf-8")
@@ -153,7 +185,7 @@ def resume(folder: Path, attacks: int = 99, defenses: int = 50) -> None:
 def main() -> None:
     """Prints the ratios that were asked for."""
     torch.set_num_threads(1)
-    jobs = {job.__name__: job for job in (reuse, workers, overhead, resume)}
+    jobs = {job.__name__: job for job in (reuse, workers, overhead, resume, decoding)}
     with tempfile.TemporaryDirectory() as folder:
         for name in sys.argv[1:] or jobs:
             os.mkdir(f"{folder}/{name}")

@@ -153,8 +153,9 @@ class Partial:
 def discard(path: Path, since: float = math.inf) -> None:
     """Takes away what is kept of a cell, whose state is the file `path`, and was written before the time `since`."""
     for one in (path, _beside(path)):
-        if one.exists() and one.stat().st_mtime < since:
-            one.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if one.stat().st_mtime < since:
+                one.unlink()
 
 
 def _beside(path: Path) -> Path:
