@@ -10,7 +10,6 @@ from robustvideo.attacks.vauto import VAuto
 from robustvideo.benchmark.core.rng import ClipRandom
 from robustvideo.benchmark.evaluation import journal, run
 from robustvideo.benchmark.evaluation.bench import Bench
-from robustvideo.benchmark.evaluation.engine import partial
 from robustvideo.benchmark.evaluation.engine.partial import discard
 from robustvideo.benchmark.evaluation.engine.plan import grid_of
 from robustvideo.benchmark.evaluation.journal import Journal
@@ -30,7 +29,6 @@ def eager(monkeypatch):
     """Everything is written, at once."""
     monkeypatch.setattr(journal, "AFTER", 0.0)
     monkeypatch.setattr(journal, "WORTH", 0.0)
-    monkeypatch.setattr(partial, "EVERY", 0.0)
 
 
 @pytest.fixture

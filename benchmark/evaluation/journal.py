@@ -72,6 +72,11 @@ class Journal:
             self._end = 0
 
     @property
+    def holds(self) -> bool:
+        """Whether the file has answers of this batch, which those of the next one will take the place of."""
+        return self._end > 0
+
+    @property
     def _title(self) -> dict[str, Any]:
         return {"schema": SCHEMA, "name": self._name}
 

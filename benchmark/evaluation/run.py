@@ -252,7 +252,7 @@ def _measure_batches(cell: Cell, bench: Bench, partial: Partial) -> dict[str, An
             continue
         _measure_batch(cell, bench, attack, number, batch, measured, sample, partial.journal)
         stop = bench.stopped()
-        partial.save(number + 1, measured, sample, now=stop)
+        partial.save(number + 1, measured, sample, now=stop or partial.journal.holds)
         if stop:
             raise KeyboardInterrupt
     partial.check(measured)
