@@ -30,7 +30,7 @@ SHARE = 0.5
 """Of a device's memory that a batch may take for its gradients; the rest is for kernels, weights and what is kept."""
 
 KEPT = 0.1
-"""Of its memory that clips of one kind (decoded, corrupted, adversarial) may take for cells to come."""
+"""Of its memory that clips of one kind (decoded, corrupted, resized, adversarial) may take for cells to come."""
 
 NO_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
 """What errors say that are no `torch.OutOfMemoryError`, but lack of memory: CUDA's, the CPU's, and those of CUDA's libraries."""
