@@ -74,6 +74,12 @@ class Taken(NamedTuple):
         return sum(batch.clips.nbytes for batch in self.batches)
 
 
+def _make_room(known: dict[str, Taken], most: int) -> None:
+    """Leaves so many bytes of scenes; what was not used for longest goes."""
+    while known and sum(one.size for one in known.values()) > most:
+        del known[next(iter(known))]
+
+
 def _regrouped(batches: Sequence[Batch], scene: Scene) -> Iterator[Batch]:
     """The same clips in the batches that reading them anew would give."""
     clips = {name: clip for batch in batches for name, clip in zip(batch.ids, batch.clips, strict=True)}
@@ -109,26 +115,21 @@ class Footage:
             known[scene.name] = taken = known.pop(scene.name)  # the one that was used last
             yield from taken.batches if taken.by == scene.batch else _regrouped(taken.batches, scene)
             return
-        taken = Taken([], [], scene.batch)
+        taken, most = Taken([], [], scene.batch), may_keep(torch.device("cpu"))
         stays = scene.moment == 0  # later moments are seen once; the next cell starts with the clips as they are
         for batch, failures in self._read(scene):
             taken.failures.extend(failures)
             if batch is not None:
-                stays = stays and self._fits(batch.clips[0].nbytes * len(scene.records), known)
+                whole = batch.clips[0].nbytes * len(scene.records)
+                stays = stays and whole <= most
                 if stays:
+                    _make_room(known, most - whole)
                     taken.batches.append(batch)
                 yield batch
         self._failures[scene.name] = taken.failures
-        if stays and self._fits(taken.size, known):  # once more: another scene may have been taken in meanwhile
+        if stays:
+            _make_room(known, most - taken.size)  # once more: another scene may have been taken in meanwhile
             known[scene.name] = taken
-
-    @staticmethod
-    def _fits(size: int, known: dict[str, Taken]) -> bool:
-        """Whether so many bytes may be kept; what was not used for longest goes for them."""
-        most = may_keep(torch.device("cpu"))
-        while size <= most < size + sum(one.size for one in known.values()):
-            del known[next(iter(known))]
-        return size <= most
 
     def failures(self, scene: Scene) -> list[Failure]:
         """The clips that could not be decoded, known once `batches` has ended."""
