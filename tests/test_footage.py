@@ -14,8 +14,9 @@ from robustvideo.benchmark.data.loader import read_clip
 from robustvideo.benchmark.evaluation import footage
 from robustvideo.benchmark.evaluation.bench import Bench
 from robustvideo.benchmark.evaluation.engine.plan import grid_of
-from robustvideo.benchmark.evaluation.footage import Footage, Scene
+from robustvideo.benchmark.evaluation.footage import Footage
 from robustvideo.benchmark.evaluation.request import Request
+from robustvideo.benchmark.evaluation.scene import Scene
 from robustvideo.corruptions.noise import GaussianNoise
 
 SMALL = InputSpec(frames=2, size=4, short_side=4)

@@ -71,10 +71,10 @@ def test_reasons_are_one_line_and_name_the_file(records):
 
 
 def test_a_foreign_exception_is_a_failure_too(records, monkeypatch):
-    def explode(path, pick, template):
+    def explode(path, picks, template):
         raise MemoryError("too large")
 
-    monkeypatch.setattr(loader.video, "read_frames", explode)
+    monkeypatch.setattr(loader.video, "read_each", explode)
     batch, failures = next(load(records, SPEC, 9, 2))
     assert batch is None and len(failures) == 9 and "MemoryError: too large" in failures[0].reason
 

@@ -47,7 +47,15 @@ def read_clip(record: ClipRecord, spec: InputSpec, moment: int = 0) -> Tensor:
         ClipError: The video is missing, damaged or empty, or ends before the record's first frame.
         InputError: The input spec is wrong.
     """
-    return transform.to_input(video.read_frames(record.path, picker(record, spec, moment), record.template), spec)
+    (clip,) = read_views(record, [(spec, moment)])
+    return clip
+
+
+def read_views(record: ClipRecord, views: Sequence[tuple[InputSpec, int]]) -> list[Tensor]:
+    """As `read_clip`, for several inputs and moments, from one decoding of the video."""
+    picks = [picker(record, spec, moment) for spec, moment in views]
+    frames = video.read_each(record.path, picks, record.template)
+    return [transform.to_input(one, spec) for one, (spec, _) in zip(frames, views, strict=True)]
 
 
 def picker(record: ClipRecord, spec: InputSpec, moment: int = 0) -> Picker:

@@ -44,20 +44,30 @@ def read_frames(source: Path | bytes, pick: Picker, template: str = "") -> NDArr
         ClipError: Missing, empty, damaged anywhere (of a frame folder: in a wanted frame), no video, or frames of several sizes;
             of a content, no frame decodes.
     """
+    (frames,) = read_each(source, [pick], template)
+    return frames
+
+
+def read_each(source: Path | bytes, picks: Sequence[Picker], template: str = "") -> Iterator[NDArray[np.uint8]]:
+    """As `read_frames`, for several choices of frames, from one decoding of the file where it is not a long one."""
     name = _name(source)
     try:
         if isinstance(source, Path):
             source.stat()  # says why, as `exists` does not
-        frames = read_folder(source, pick, template) if isinstance(source, Path) and source.is_dir() else _from_file(source, pick)
+        if isinstance(source, Path) and source.is_dir():
+            chosen = (read_folder(source, pick, template) for pick in picks)
+        else:
+            chosen = _from_file(source, picks)
+        for frames in chosen:
+            shapes = {frame.shape[:2] for frame in frames}
+            if len(shapes) > 1:
+                raise ClipError(name, f"the frames have {len(shapes)} sizes")
+            yield np.stack(frames)
     except FileNotFoundError as error:
         raise ClipError(name, "there is no such file or folder") from error
     except (FFmpegError, OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise ClipError(name, f"cannot be decoded: {' '.join(reason.split())}") from error
-    shapes = {frame.shape[:2] for frame in frames}
-    if len(shapes) > 1:
-        raise ClipError(name, f"the frames have {len(shapes)} sizes")
-    return np.stack(frames)
 
 
 def count_frames(path: Path, template: str = "") -> int:
@@ -88,7 +98,7 @@ def _frames(source: Path | bytes, container: InputContainer) -> Iterator[VideoFr
     return _decode(source, container) if isinstance(source, Path) else surviving_frames(_name(source), container)
 
 
-def _from_file(source: Path | bytes, pick: Picker) -> list[NDArray[np.uint8]]:
+def _from_file(source: Path | bytes, picks: Sequence[Picker]) -> Iterator[list[NDArray[np.uint8]]]:
     if isinstance(source, Path):
         check_end(source)
     held: dict[int, VideoFrame] = {}
@@ -103,10 +113,9 @@ def _from_file(source: Path | bytes, pick: Picker) -> list[NDArray[np.uint8]]:
         rate = float(video_stream(_name(source), container).average_rate or 0)
     if not total:
         raise ClipError(_name(source), "the video has no frames" if isinstance(source, Path) else "no frame of it decodes")
-    wanted = pick(total, rate)
-    if not held:
-        return _second_pass(source, wanted)
-    return _convert({index: held[index] for index in set(wanted)}, wanted)
+    for pick in picks:
+        wanted = pick(total, rate)
+        yield _convert({index: held[index] for index in set(wanted)}, wanted) if held else _second_pass(source, wanted)
 
 
 def _second_pass(source: Path | bytes, wanted: Sequence[int]) -> list[NDArray[np.uint8]]:

@@ -1,6 +1,6 @@
 """The live objects of a run: each model, data set, batch of clips and set of adversarials is made once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -10,10 +10,10 @@ from torch import Tensor
 from ..core.attack import Attack
 from ..core.corruption import Corruption
 from ..core.errors import InputError
-from ..core.interfaces import Batch, ClipRecord, Dataset, Defense, Model
+from ..core.files import digest
+from ..core.interfaces import Batch, ClipRecord, Dataset, Defense, InputSpec, Model
 from ..core.registry import Component
 from ..core.trained import Armed
-from ..data.corrupted import Corrupted
 from ..data.loader import load
 from ..data.selection import balanced, fit_split
 from ..models.armed import arm
@@ -25,10 +25,12 @@ from .components import check_attack, check_corruption, check_links, check_threa
 from .crafted import Crafted
 from .eight_bit import survives
 from .first_draws import FirstDraws
-from .footage import Footage, Scene, seen
-from .identity import crafted_key, digest, spec
+from .footage import Footage
+from .identity import crafted_key, spec
 from .memory import ROOMS, USUAL, Room, may_keep, room_for
 from .precision import in_precision, prepare
+from .scene import Scene, scene_of, seen, to_come
+from .shelf import Shelf
 from .threat import Pipeline, inside
 
 Keeper = Callable[[Cell, int, Batch, Callable[[], Crafted]], Crafted]
@@ -159,9 +161,12 @@ class Bench:
 
     def scene(self, cell: Cell, moment: int = 0) -> Scene:
         """The clips of a cell as its model sees them, `moment` frames later."""
-        key = f"{cell.dataset} {cell.split} {cell.limit}"
-        corrupted = cell.corruption and Corrupted(self.corruption(cell), cell.severity, cell.corruption.text, cell.seed, moment)
-        return Scene(key, self.dataset(cell), self.records(cell), self.model(cell).input, corrupted, moment, self.batch_of(cell))
+        return scene_of(cell, self, self.model(cell).input, moment, self.batch_of(cell))
+
+    def expect(self, cells: Sequence[Cell], inputs: Mapping[str, InputSpec], shelf: Shelf | None = None) -> None:
+        """Tells which cells are to come, so that what they share is made once; see `to_come`."""
+        self.first_draws.expect(cells)
+        self.footage.sharing.expect(to_come(cells, self, inputs), shelf)
 
     def fitting_batch(self, cell: Cell) -> Batch:
         """The clips that a universal perturbation is made on: decoded once, as one batch.

@@ -1,64 +1,20 @@
 """The clips of cells, plain or corrupted: decoded once, and kept in memory for the next cell where they fit."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..core.errors import InputError
-from ..core.interfaces import Batch, ClipRecord, Dataset, InputSpec
+from ..core.interfaces import Batch, InputSpec
 from ..data.corrupted import Corrupted
-from ..data.loader import Failure, load, read_clip
+from ..data.loader import Failure, load
 from ..data.transform import resized
-from .memory import USUAL, may_keep
-
-NORMALISED = ("mean", "std", "channels")
-"""What a model does to clips itself: models that differ in nothing else take the same ones."""
-
-
-@dataclass(frozen=True)
-class Scene:
-    """Which clips, and how a model sees them.
-
-    Attributes:
-        key: Tells these records from all others.
-        data: Their data set.
-        records: The clips.
-        spec: The model's input.
-        corrupted: What is done to them; None: nothing.
-        moment: Frames by which every sampled frame lies later.
-        batch: Clips per batch.
-    """
-
-    key: str
-    data: Dataset
-    records: Sequence[ClipRecord]
-    spec: InputSpec
-    corrupted: Corrupted | None = None
-    moment: int = 0
-    batch: int = USUAL
-
-    @property
-    def name(self) -> str:
-        """Tells these very pixels from all others."""
-        how = f"{self.corrupted.text} {self.corrupted.severity} {self.corrupted.seed}" if self.corrupted else "plain"
-        return f"{self.key} {seen(self.spec)} {self.moment} {how}"
-
-
-def seen(spec: InputSpec) -> dict[str, object]:
-    """What a model's clips depend on."""
-    return {name: value for name, value in asdict(spec).items() if name not in NORMALISED}
-
-
-def _whole(scene: Scene) -> InputSpec:
-    """What is corrupted: the model's view in a corruption's canonical size, or as it is where the corruption has none."""
-    how = scene.corrupted
-    if how is None or how.corruption.stage == "file" or hasattr(scene.data, "load"):
-        return scene.spec
-    return how.geometry(scene.spec)
+from .memory import may_keep
+from .scene import Scene, canonical
+from .sharing import Sharing
 
 
 class Taken(NamedTuple):
@@ -97,10 +53,13 @@ class Footage:
 
     Args:
         device: Where frames are corrupted.
+
+    Attributes:
+        sharing: What is made once although memory does not hold it.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
+        self._device, self.sharing = device, Sharing()
         self._kept: dict[str, dict[str, Taken]] = {"plain": {}, "corrupted": {}, "resized": {}}
         self._failures: dict[str, list[Failure]] = {}
 
@@ -110,7 +69,7 @@ class Footage:
         Raises:
             InputError: The corruption does not work on such clips.
         """
-        known = self._kept["resized" if _whole(scene) != scene.spec else "corrupted" if scene.corrupted else "plain"]
+        known = self._kept["resized" if canonical(scene) != scene.spec else "corrupted" if scene.corrupted else "plain"]
         if scene.name in known:
             known[scene.name] = taken = known.pop(scene.name)  # the one that was used last
             yield from taken.batches if taken.by == scene.batch else _regrouped(taken.batches, scene)
@@ -142,21 +101,22 @@ class Footage:
             raise InputError("dataset", "clips in memory have no video that they were taken from", "use stage=frames, no shifts")
         if in_memory and not how:
             yield from in_memory(records, scene.spec, scene.batch)
-        elif how is None:
-            yield from load(records, scene.spec, scene.batch, read=partial(read_clip, moment=scene.moment))
-        elif how.corruption.stage == "file":
-            yield from load(records, scene.spec, scene.batch, read=how.read)
+        elif how is None or how.corruption.stage == "file":
+            yield from load(records, scene.spec, scene.batch, read=self.sharing.reader(scene))
         else:
             yield from self._on_frames(scene, how)
 
     def _on_frames(self, scene: Scene, how: Corrupted) -> Iterator[tuple[Batch | None, list[Failure]]]:
         """At the corruption's canonical size, which serves models of all sizes; those of another one have them resized."""
-        whole = _whole(scene)
-        resizes = whole != scene.spec
-        before = replace(scene, spec=whole) if resizes else replace(scene, corrupted=None)
+        geometry = canonical(scene)
+        resizes = geometry != scene.spec
+        before = replace(scene, spec=geometry) if resizes else replace(scene, corrupted=None)
         for batch in self.batches(before):
-            made = resized(batch.clips.to(self._device), scene.spec.size) if resizes else self._corrupt(batch, how, scene.spec)
-            yield Batch(batch.records, made.cpu()), []
+            if resizes:
+                made = resized(batch.clips.to(self._device), scene.spec.size).cpu()
+            else:
+                made = self.sharing.once(scene, batch, lambda batch=batch: self._corrupt(batch, how, scene.spec))
+            yield Batch(batch.records, made), []
         if self.failures(before):
             yield None, self.failures(before)
 
@@ -164,4 +124,4 @@ class Footage:
         clips = batch.clips if batch.clips.dtype == torch.uint8 else (batch.clips * 255).round().to(torch.uint8)
         clips = resized(clips.to(self._device), how.corruption.canonical)
         clips = clips.clone() if clips.data_ptr() == batch.clips.data_ptr() else clips  # another's code may write into it
-        return how.frames(clips, batch.ids, spec)
+        return how.frames(clips, batch.ids, spec).cpu()

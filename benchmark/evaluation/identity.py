@@ -1,17 +1,14 @@
 """What a cell's result depends on, and the hashes that are made of it."""
 
-import hashlib
-import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from ..core.files import sha256
+from ..core.files import digest, sha256
 from ..core.trained import Armed
 from ..data.selection import manifest_sha256
 from .cell import Cell
-from .footage import seen
 from .parts import Parts
+from .scene import seen
 
 PROTOCOL = 2
 """Goes up when the way of measuring changes in a way that moves numbers."""
@@ -53,11 +50,6 @@ def spec(cell: Cell, bench: Parts) -> dict[str, Any]:
         "dtype": bench.precision,
         "versions": {name: part.entry.version for name, part in parts.items() if part} | averaged,
     }
-
-
-def digest(content: Mapping[str, Any]) -> str:
-    """24 hex digits of the sha256 of a spec."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def crafted_key(cell: Cell, bench: Parts) -> str:

@@ -16,9 +16,9 @@ from .crafted import Crafted
 from .crafting import craft
 from .engine.partial import Partial
 from .fitting import fit
-from .footage import Scene
 from .grid import Grid
 from .measure import judging, passes
+from .scene import Scene
 from .target import GRADIENT_COST
 from .threat import Threat, grey_box_differs
 

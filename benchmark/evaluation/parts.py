@@ -5,7 +5,7 @@ from typing import Any, Protocol
 
 from ..core.attack import Attack
 from ..core.corruption import Corruption
-from ..core.interfaces import ClipRecord, Defense, Model
+from ..core.interfaces import ClipRecord, Dataset, Defense, Model
 from ..core.trained import Armed
 from .cell import Cell
 
@@ -37,6 +37,10 @@ class Parts(Protocol):
 
     def corruption(self, cell: Cell) -> Corruption:
         """The corruption."""
+        ...
+
+    def dataset(self, cell: Cell) -> Dataset:
+        """The data set."""
         ...
 
     def records(self, cell: Cell) -> list[ClipRecord]:

@@ -80,7 +80,7 @@ def run_grid(
         bench.check(cell)
     stored = [_stored(store, bench.hash(cell), reuse) for cell in cells]
     idle = reuse == "only-cache"
-    bench.first_draws.expect(cell for cell, found in zip(cells, stored, strict=True) if not found)
+    bench.expect([cell for cell, found in zip(cells, stored, strict=True) if not found], {})
     made: set[str] = set()
     plan([0 if found or idle else estimate(cell, bench, made) for cell, found in zip(cells, stored, strict=True)])
     for cell, found in zip(cells, stored, strict=True):

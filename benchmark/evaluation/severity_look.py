@@ -10,9 +10,9 @@ from ..data.corrupted import Corrupted
 from ..data.transform import resized
 from .bench import Bench
 from .cell import Cell
-from .footage import Scene
 from .look import find_clip, one_batch
 from .measure import judging
+from .scene import Scene
 
 
 @dataclass(frozen=True)

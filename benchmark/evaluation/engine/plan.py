@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from ...core.errors import InputError
 from ...core.files import write_atomically
+from ...core.interfaces import InputSpec
 from ...core.specs import split_list
 from ...data.selection import default_split
 from ..bench import Bench
@@ -18,6 +19,7 @@ from ..components import check_threat
 from ..cost import estimate
 from ..grid import Grid, resolve_chain, resolve_threats
 from ..request import Request
+from ..scene import seen
 from ..store import Store
 from .rates import Rates
 
@@ -63,10 +65,12 @@ class Plan:
     Attributes:
         request: What was asked for.
         cells: In the order of the grid.
+        inputs: How the models see videos, by their canonical text.
     """
 
     request: Request
     cells: tuple[Planned, ...]
+    inputs: dict[str, InputSpec] = field(default_factory=dict)
     _cells: list[Cell] = field(default_factory=list, compare=False, repr=False)
 
     @property
@@ -114,6 +118,7 @@ class Plan:
             "schema": SCHEMA,
             "stays": stays,
             "request": asdict(self.request),
+            "inputs": {name: seen(spec) for name, spec in self.inputs.items()},
             "cells": [asdict(one) for one in self.cells],
         }
         try:
@@ -133,7 +138,8 @@ class Plan:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content["schema"] != SCHEMA:
                 raise ValueError(f"its schema is {content['schema']}, not {SCHEMA}")
-            found = cls(Request(**content["request"]), tuple(Planned(**one) for one in content["cells"]))
+            inputs = {name: InputSpec(**spec) for name, spec in content.get("inputs", {}).items()}
+            found = cls(Request(**content["request"]), tuple(Planned(**one) for one in content["cells"]), inputs)
             if found.id != path.stem:
                 raise ValueError(f"its request has the id {found.id} here")
             return found
@@ -182,7 +188,9 @@ def plan(request: Request, bench: Bench, store: Store, strict: bool = False) -> 
         raise InputError("grid", "has no cells", "name a model")
     groups: dict[str, int] = {}
     looked = [_look(number, cell, bench, store, request.reuse, groups, strict) for number, cell in enumerate(cells)]
-    return Plan(request, tuple(_estimated(looked, cells, bench, store)), list(cells))
+    models = {cell.model.text: cell for one, cell in zip(looked, cells, strict=True) if one.state == "open"}
+    inputs = {name: InputSpec(**seen(bench.model(cell).input)) for name, cell in models.items()}
+    return Plan(request, tuple(_estimated(looked, cells, bench, store)), inputs, list(cells))
 
 
 def _estimated(looked: list[Planned], cells: list[Cell], bench: Bench, store: Store) -> Iterator[Planned]:

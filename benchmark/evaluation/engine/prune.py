@@ -4,8 +4,10 @@ import shutil
 from pathlib import Path
 
 from ...core.errors import InputError
+from ...core.files import size_of
+from ..shelf import Shelf
 from ..store import Store
-from .artifacts import kept, size_of
+from .artifacts import kept, open_cells
 from .leases import Leases
 from .plan import Plan, in_queue
 from .worker import tidy, unfinished
@@ -28,6 +30,8 @@ def prune(store: Store, everything: bool = False) -> tuple[int, int]:
     gone = [one for one in kept(store) if everything or not one.needed]
     for one in gone:
         shutil.rmtree(one.path, ignore_errors=True)
+    if everything or not open_cells(store):
+        Shelf(store.folder / "clips").discard()
     for path in in_queue(store):
         if everything or _is_done(path, store):
             path.unlink(missing_ok=True)

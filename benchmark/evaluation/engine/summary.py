@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -10,6 +11,9 @@ from ...core.interfaces import Model
 from ..bench import Bench
 from ..cell import Cell
 from ..memory import lack_of_memory
+from ..scene import to_come
+from ..sharing import Sharing
+from ..shelf import Shelf
 from .plan import Plan
 from .rates import device_of
 
@@ -31,6 +35,7 @@ class Summary:
         bytes: Estimated size of the new cells.
         device: For people.
         shared_bytes: Of the largest set of clips that lies in the store while several cells look at it.
+        clips_bytes: Of the decoded and corrupted clips that lie there, where they are needed again and memory does not hold them.
     """
 
     states: dict[str, int]
@@ -39,6 +44,7 @@ class Summary:
     bytes: int
     device: str
     shared_bytes: int
+    clips_bytes: int
 
     @classmethod
     def of(cls, plan: Plan, bench: Bench) -> "Summary":
@@ -57,7 +63,7 @@ class Summary:
             size += BYTES + (BYTES_PER_CLIP + BYTES_OF_AN_ATTACK * bool(cell.attack)) * len(bench.records(cell))
         states = {state: sum(one.state == state for one in plan.cells) for state in ("open", "stored", "impossible")}
         shared = sum(len(cells) - 1 for cells in plan.bundles())
-        return cls(states, shared, seconds, size, _device(bench), _largest(plan, bench))
+        return cls(states, shared, seconds, size, _device(bench), _largest(plan, bench), _clips(plan, bench))
 
     def __str__(self) -> str:
         total = sum(self.states.values())
@@ -70,6 +76,8 @@ class Summary:
             said += [f"{'time unknown, as no such cell is stored' if math.isnan(needs) else takes}, {self.bytes / 1e6:.2g} MB"]
         if self.shared_bytes:
             said += [f"{self.shared_bytes / 1e6:.2g} MB for each worker meanwhile"]
+        if self.clips_bytes:
+            said += [f"{self.clips_bytes / 1e6:.2g} MB of clips for all of them"]
         return ", ".join(said)
 
 
@@ -95,6 +103,13 @@ def _largest(plan: Plan, bench: Bench) -> int:
             spec = bench.model(cell).input
             sizes.append(len(bench.records(cell)) * 3 * spec.frames * spec.size**2)
     return max(sizes)
+
+
+def _clips(plan: Plan, bench: Bench) -> int:
+    sharing = Sharing()
+    cells = [plan.cell(one) for one in plan.cells if one.state == "open"]
+    sharing.expect(to_come(cells, bench, plan.inputs), Shelf(Path(), shared=plan.request.executor != "inline"))
+    return sharing.size()
 
 
 def _timed(cell: Cell, bench: Bench) -> float:

@@ -12,11 +12,12 @@ from ...core.errors import InputError
 from ..bench import Bench
 from ..cell import Cell
 from ..run import Done, may_go_on, quarantined, run_cell
+from ..shelf import Shelf
 from ..store import Store
-from .artifacts import Artifacts
+from .artifacts import Artifacts, open_cells
 from .leases import Lease, Leases
 from .partial import discard
-from .plan import Plan, Planned
+from .plan import Plan, Planned, stays
 
 DEATHS = 2
 """Workers of one run that a cell may kill before it is given up."""
@@ -51,18 +52,21 @@ def work(plan: Plan, store: Store, leases: Leases, bench: Bench) -> Iterator[Don
     except FileNotFoundError:  # whoever takes a plan away has seen it finished
         return
     bench.keeper = artifacts = Artifacts(plan, store, leases, bench)
+    shelf = Shelf(store.folder / "clips", shared=plan.request.executor != "inline" or bool(stays(plan.path(store))))
     with suppress(IndexError):  # another version's plan, which is refused at its first cell
-        bench.first_draws.expect(plan.cell(one) for one in plan.cells if one.state == "open")
+        bench.expect([plan.cell(one) for one in plan.cells if one.state == "open"], plan.inputs, shelf)
     bundles = plan.bundles() if plan.request.reuse != "only-cache" else []
     cells, pause, idle = {one.hash: one for one in plan.cells}, PAUSE, False
     while bundles:
         helping, idle = idle, True
         for bundle in bundles:
+            first = bundle[0]
             for done in _bundle(bundle, plan, store, leases, bench, since, helping):
                 idle = False
                 yield done
             if not bundle:
                 artifacts.release(lambda name: not unfinished(cells[name], plan, store, since))
+                bench.footage.sharing.release(_cell(first, plan))
         bundles = [bundle for bundle in bundles if bundle]
         if bench.stopped():
             raise KeyboardInterrupt
@@ -70,6 +74,8 @@ def work(plan: Plan, store: Store, leases: Leases, bench: Bench) -> Iterator[Don
         if bundles and idle:
             _rest(pause * random.uniform(0.5, 1), bench)
     artifacts.discard()
+    if not open_cells(store, plan):
+        shelf.discard()
 
 
 def leaves(problem: str) -> NoReturn:
