@@ -18,22 +18,25 @@ def _group() -> None:
 
 @app.command("list")
 def show(store: Folder = Path("vbench-store")) -> None:
-    """List the sets of adversarial clips that cells of unfinished plans share.
+    """List the sets of adversarial clips that cells of unfinished plans share, and what their other clips take.
 
     Example: vbench cache list --store results
     """
     from rich.table import Table
 
+    from ..core.files import size_of
     from ..evaluation.engine.artifacts import kept
     from ..evaluation.store import Store
     from .card_view import wide_console
 
     table = Table("clips", "cells", "MB", "needed by a plan")
-    found = kept(Store(_existing(store)))
+    where = Store(_existing(store))
+    found = kept(where)
     for one in found:
         table.add_row(one.path.name, str(len(one.cells)), f"{one.bytes / 1e6:.1f}", "yes" if one.needed else "no")
     wide_console().print(table)
-    print(f"{len(found)} sets, {sum(one.bytes for one in found) / 1e6:.1f} MB")
+    clips = size_of(where.clips) / 1e6
+    print(f"{len(found)} sets, {sum(one.bytes for one in found) / 1e6:.1f} MB; decoded and corrupted clips, {clips:.1f} MB")
 
 
 @app.command("prune")

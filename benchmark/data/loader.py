@@ -1,10 +1,10 @@
 """From records to batches, decoding ahead on threads."""
 
 import errno
-from collections import deque
+import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice
 from typing import NamedTuple
 
 import torch
@@ -123,17 +123,20 @@ def load(
 def _batches(
     records: Sequence[ClipRecord], spec: InputSpec, batch_size: int, workers: int, read: Reader
 ) -> Iterator[tuple[Batch | None, list[Failure]]]:
-    ahead: deque[Future[Tensor | Failure]] = deque()
-    waiting = iter(records)
+    ahead: dict[int, Future[Tensor | Failure]] = {}
+    starts = range(0, len(records), batch_size)
+    # Mixed within a batch, which is handed out whole: processes that share what they decode then seldom decode the same clip.
+    mixed = (random.sample(part, len(part)) for part in (range(len(records))[start : start + batch_size] for start in starts))
+    waiting = chain.from_iterable(mixed)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     try:
-        for start in range(0, len(records), batch_size):
+        for start in starts:
             chunk = records[start : start + batch_size]
             results = []
-            for _ in chunk:
+            for number in range(start, start + len(chunk)):
                 room = batch_size + 2 * workers - len(ahead)
-                ahead.extend(pool.submit(_attempt, record, spec, read) for record in islice(waiting, room))
-                results.append(ahead.popleft().result())
+                ahead |= {other: pool.submit(_attempt, records[other], spec, read) for other in islice(waiting, room)}
+                results.append(ahead.pop(number).result())
             yield _collect(chunk, results)
     finally:
         # Waits for the clips that are being decoded, at most one per thread: no thread outlives the generator.

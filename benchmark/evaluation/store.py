@@ -41,6 +41,11 @@ class Store:
         """Where what was measured of an unfinished cell lies."""
         return self.folder / "partial" / f"{cell}.json"
 
+    @property
+    def clips(self) -> Path:
+        """Where clips lie that memory does not hold."""
+        return self.folder / "clips"
+
     def crafted(self, batches: int) -> set[str]:
         """Keys of the sets of adversarial clips, of so many batches, that lie there whole."""
         return {path.name for path in self.folder.glob("artifacts/*/") if len(list(path.glob("*.npz"))) >= batches}

@@ -31,7 +31,7 @@ def prune(store: Store, everything: bool = False) -> tuple[int, int]:
     for one in gone:
         shutil.rmtree(one.path, ignore_errors=True)
     if everything or not open_cells(store):
-        Shelf(store.folder / "clips").discard()
+        Shelf(store.clips).discard()
     for path in in_queue(store):
         if everything or _is_done(path, store):
             path.unlink(missing_ok=True)
