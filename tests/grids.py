@@ -142,9 +142,9 @@ def contents(store: Path) -> dict[str, Any]:
 
 
 def assert_nothing_left(store: Path) -> None:
-    """No lease, no kept batches, no plan, no adversarial clips."""
+    """No lease, no kept batches, no plan, no clips."""
     assert [path for kind in ("leases", "partial", "queue") for path in files(store, kind)] == []
-    assert list(store.glob("artifacts/*")) == []
+    assert list(store.glob("artifacts/*")) == [] and not (store / "clips").exists()
 
 
 def children(pid: int) -> list[int]:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
+from os.path import isdir  # unlike Path's it raises nothing, whatever is wrong with the file
 
 import torch
 from torch import Tensor
@@ -22,18 +23,27 @@ class Sharing:
     def __init__(self) -> None:
         self._shelf: Shelf | None = None
         self._views: dict[str, Scene] = {}
-        self._uses: Counter[str] = Counter()
+        self._stays: set[str] = set()
         self._begun: set[str] = set()
 
     def expect(self, scenes: Iterable[tuple[Scene, int]], shelf: Shelf | None) -> None:
         """Tells which scenes are to come, how many cells look at each, and where their clips may lie; None: nowhere."""
-        self._shelf, self._views, self._uses = shelf, {}, Counter()
+        self._shelf, self._views = shelf, {}
         self._begun.clear()
+        uses: Counter[str] = Counter()
         for scene, cells in scenes:
             read = decoded(scene)
             for view in {one.name: one for one in (read, replace(scene, spec=canonical(scene))) if read and one}.values():
                 self._views[view.name] = view
-                self._uses[view.name] += cells
+                uses[view.name] += cells
+        most, shared = may_keep(torch.device("cpu")), shelf is not None and shelf.shared
+        plain = sum(size_of(one) for one in self._views.values() if not one.moment and not one.corrupted)
+        self._stays = {
+            # Corrupted clips come by turns, and to one worker; the others are there all the time, and for all.
+            name
+            for name, view in self._views.items()
+            if uses[name] > 1 and (view.moment or (size_of(view) > most if view.corrupted else plain > most or shared))
+        }
 
     def size(self) -> int:
         """Bytes that will lie on the shelf; corrupted clips of one corruption and severity at a time."""
@@ -41,10 +51,10 @@ class Sharing:
         corrupted: Counter[tuple[str, int]] = Counter()
         for view in self._views.values():
             if view.corrupted:
-                corrupted[view.corrupted.text, view.corrupted.severity] += size_of(view) * self._stays(view)
-            elif view.key in read or self._stays(view):
-                plain += size_of(view)
-            read.add(view.key)
+                corrupted[view.corrupted.text, view.corrupted.severity] += size_of(view) * (view.name in self._stays)
+            else:
+                plain += size_of(view) * (view.key in read or view.name in self._stays)
+                read.add(view.key)
         return plain + max(corrupted.values(), default=0)
 
     def reader(self, scene: Scene) -> Reader:
@@ -54,10 +64,10 @@ class Sharing:
         if shelf is None or scene.name not in self._views:
             return read
         self._begun.add(scene.name)
-        others, stays = [] if corrupted else self._others(scene), self._stays(scene)
+        others, stays = [] if corrupted else self._others(scene), scene.name in self._stays
 
         def kept_or_read(record: ClipRecord, spec: InputSpec) -> Tensor:
-            if record.path.is_dir():  # only the wanted images are read, and one may be changed without a trace in the folder
+            if isdir(record.path):  # only the wanted images are read, and one may be changed without a trace in the folder
                 return read(record, spec)
             clip = shelf.get(scene.view, record, spec)
             if clip is not None:
@@ -74,7 +84,7 @@ class Sharing:
 
     def once(self, scene: Scene, batch: Batch, make: Callable[[], Tensor]) -> Tensor:
         """Corrupted clips of a batch, uint8 (N, 3, T, H, W) on the CPU: made, or from the shelf."""
-        if self._shelf is None or not self._stays(scene) or any(record.path.is_dir() for record in batch.records):
+        if self._shelf is None or scene.name not in self._stays or any(isdir(record.path) for record in batch.records):
             return make()
         kept = [self._shelf.get(scene.view, record, scene.spec) for record in batch.records]
         found = [clip for clip in kept if clip is not None]
@@ -96,14 +106,6 @@ class Sharing:
         """The views of the same videos that were not looked at yet."""
         views = [one for name, one in self._views.items() if name not in self._begun]
         return [one for one in views if one.key == scene.key and one.corrupted is None]
-
-    def _stays(self, view: Scene) -> bool:
-        """Whether several cells need it, and memory does not hold it; corrupted clips are one worker's, others those of all."""
-        if self._uses[view.name] < 2:
-            return False
-        together = [view] if view.corrupted else [one for one in self._views.values() if not one.moment and not one.corrupted]
-        held = view.moment == 0 and sum(map(size_of, together)) <= may_keep(torch.device("cpu"))
-        return not held or (view.corrupted is None and self._shelf is not None and self._shelf.shared)
 
 
 def _views(scenes: list[Scene], record: ClipRecord) -> list[Tensor]:

@@ -62,16 +62,13 @@ def main() -> None:
         }
         found = medians(jobs, RUNS)
         shelf = Shelf(Path(folder) / "clips")
-        for number, view in enumerate(VIEWS):
-            shelf.put(str(number), record, read_clip(record, view))
+        keys = [(str(number), record) for number in range(len(VIEWS))]
         together = medians(
             {
                 "each by itself": lambda: [read_clip(record, view) for view in VIEWS],
                 "from one decoding": lambda: read_views(record, [(view, 0) for view in VIEWS]),
-                "each by itself, put on the shelf": lambda: [
-                    shelf.put(str(k), record, read_clip(record, view)) for k, view in enumerate(VIEWS)
-                ],
-                "from the shelf": lambda: [shelf.get(str(k), record, view) for k, view in enumerate(VIEWS)],
+                "each put on the shelf": lambda: [shelf.put(*keys[k], read_clip(record, view)) for k, view in enumerate(VIEWS)],
+                "from the shelf": lambda: [shelf.get(*keys[k], view) for k, view in enumerate(VIEWS)],
             },
             RUNS,
         )
