@@ -1,6 +1,7 @@
 """The loader: right clips, stable order, failures told, threads gone; and the transform against PIL."""
 
 import errno
+import random
 import threading
 import time
 from pathlib import Path
@@ -61,6 +62,24 @@ def test_everything_comes_in_order_and_failures_are_told(records, batch_size, wo
             assert batch.clips[:, 0, 0, 0, 0].tolist() == [10 * record.label + 1 for record in good]
         seen += chunk
     assert seen == records and not threads()
+
+
+def test_clips_are_decoded_in_an_order_of_their_own(tmp_path):
+    """So that workers that share what they decode seldom decode the same; nobody else's draws are used up."""
+    records = [folder_clip(tmp_path, number) for number in range(12)]
+    state, orders = random.getstate(), []
+    for _ in range(2):
+        order = []
+
+        def read(record, spec, order=order):
+            order.append(record.label)
+            return read_clip(record, spec)
+
+        batches = [batch for batch, _ in load(records, SPEC, 6, 1, read)]
+        assert [record for batch in batches for record in batch.records] == records
+        assert sorted(order[:6]) == list(range(6)), "the first batch comes first"
+        orders.append(order)
+    assert orders[0] != orders[1] and random.getstate() == state
 
 
 def test_reasons_are_one_line_and_name_the_file(records):

@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from grids import MODEL, asked, contents
 from robustvideo.benchmark.core.integrity import ClipError
 from robustvideo.benchmark.core.interfaces import ClipRecord, InputSpec
 from robustvideo.benchmark.data import video
+from robustvideo.benchmark.data.corrupted import Corrupted
 from robustvideo.benchmark.data.loader import read_clip, read_views
 from robustvideo.benchmark.evaluation import footage, sharing, shelf
 from robustvideo.benchmark.evaluation.bench import Bench
@@ -260,8 +262,14 @@ def test_of_a_changed_video_nothing_is_known(kept):
     assert where.get("view", record, spec) is None and not where.has("view", record)
 
 
-def test_another_decoder_s_clips_are_not_taken(kept, monkeypatch):
+def test_another_corruption_s_or_decoder_s_clips_are_not_taken(kept, monkeypatch):
     where, record, spec, _ = kept
+    views = [Scene("data", SimpleNamespace(), [record], spec)]
+    how = Corrupted(Contrast(), 3, "contrast", 0, 0, "1")
+    others = ({"severity": 4}, {"text": "contrast:size=20"}, {"seed": 1}, {"version": "2"})
+    views += [replace(views[0], moment=1), *(replace(views[0], corrupted=replace(how, **one)) for one in ({}, *others))]
+    assert len({one.view for one in views}) == len(views) == 7
+    assert Shelf(where.folder, device="cuda").get("view", record, spec) is None
     monkeypatch.setattr(shelf, "version", lambda name: "another")
     assert Shelf(where.folder).get("view", record, spec) is None
 

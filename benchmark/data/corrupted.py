@@ -25,6 +25,7 @@ class Corrupted:
         text: Its canonical text, which the clips' streams are made of.
         seed: Seed.
         moment: Frames by which every sampled frame lies later; what is drawn for every frame is then drawn anew.
+        version: Of its code.
     """
 
     corruption: Corruption
@@ -32,6 +33,7 @@ class Corrupted:
     text: str
     seed: int = 0
     moment: int = 0
+    version: str = ""
 
     def streams(self, ids: Sequence[str], device: torch.device | str = "cpu") -> ClipRandom:
         """The randomness of clips: by seed, corruption, severity and clip."""

@@ -126,7 +126,9 @@ def _batches(
     ahead: dict[int, Future[Tensor | Failure]] = {}
     starts = range(0, len(records), batch_size)
     # Mixed within a batch, which is handed out whole: processes that share what they decode then seldom decode the same clip.
-    mixed = (random.sample(part, len(part)) for part in (range(len(records))[start : start + batch_size] for start in starts))
+    # By randomness of its own: what else draws from Python's must not depend on how often clips are read.
+    mix = random.Random().sample
+    mixed = (mix(part, len(part)) for part in (range(len(records))[start : start + batch_size] for start in starts))
     waiting = chain.from_iterable(mixed)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     try:

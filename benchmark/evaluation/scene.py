@@ -44,14 +44,17 @@ class Scene:
     @property
     def view(self) -> str:
         """Tells what is seen of a video from all else that may be."""
-        how = f"{self.corrupted.text} {self.corrupted.severity} {self.corrupted.seed}" if self.corrupted else "plain"
-        return f"{seen(self.spec)} {self.moment} {how}"
+        how = self.corrupted
+        done = f"{how.text} {how.version} {how.severity} {how.seed}" if how else "plain"
+        return f"{seen(self.spec)} {self.moment} {done}"
 
 
 def scene_of(cell: Cell, parts: Parts, spec: InputSpec, moment: int = 0, batch: int = USUAL) -> Scene:
     """The clips of a cell as a model of that input sees them, `moment` frames later."""
     key = f"{cell.dataset} {cell.split} {cell.limit}"
-    corrupted = cell.corruption and Corrupted(parts.corruption(cell), cell.severity, cell.corruption.text, cell.seed, moment)
+    how, corrupted = cell.corruption, None
+    if how:
+        corrupted = Corrupted(parts.corruption(cell), cell.severity, how.text, cell.seed, moment, how.entry.version)
     return Scene(key, parts.dataset(cell), parts.records(cell), spec, corrupted, moment, batch)
 
 

@@ -29,15 +29,16 @@ class Shelf:
     Args:
         folder: Where they lie.
         shared: Whether other workers look there, too.
+        device: Where clips are corrupted: another one rounds otherwise.
 
     Attributes:
         shared: The same.
         full: Whether the disk has taken no more.
     """
 
-    def __init__(self, folder: Path, shared: bool = False) -> None:
+    def __init__(self, folder: Path, shared: bool = False, device: str = "cpu") -> None:
         self.folder, self.shared, self.full = folder, shared, False
-        self._made_by = [SCHEMA, *map(version, ("av", "torchvision", "torch"))]
+        self._made_by = [SCHEMA, device, *map(version, ("av", "torchvision", "torch"))]
 
     def get(self, view: str, record: ClipRecord, spec: InputSpec) -> Tensor | None:
         """A clip uint8 (3, T, H, W); None where it does not lie there, or not whole.

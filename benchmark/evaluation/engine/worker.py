@@ -52,8 +52,9 @@ def work(plan: Plan, store: Store, leases: Leases, bench: Bench) -> Iterator[Don
     except FileNotFoundError:  # whoever takes a plan away has seen it finished
         return
     bench.keeper = artifacts = Artifacts(plan, store, leases, bench)
-    shelf = Shelf(store.clips, shared=plan.request.executor != "inline" or bool(stays(plan.path(store))))
-    with suppress(IndexError):  # another version's plan, which is refused at its first cell
+    several = plan.request.executor != "inline" or bool(stays(plan.path(store)))
+    shelf = Shelf(store.clips, several, bench.device.type)
+    with suppress(IndexError, InputError):  # another version's plan, or bad input: both are refused at their first cell
         bench.expect([plan.cell(one) for one in plan.cells if one.state == "open"], plan.inputs, shelf)
     bundles = plan.bundles() if plan.request.reuse != "only-cache" else []
     cells, pause, idle = {one.hash: one for one in plan.cells}, PAUSE, False
