@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import threading
+import weakref
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +12,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from grids import MODEL, asked, contents
+from robustvideo.benchmark.core.errors import InputError
 from robustvideo.benchmark.core.integrity import ClipError
 from robustvideo.benchmark.core.interfaces import ClipRecord, InputSpec
 from robustvideo.benchmark.data import video
 from robustvideo.benchmark.data.corrupted import Corrupted
-from robustvideo.benchmark.data.loader import read_clip, read_views
+from robustvideo.benchmark.data.loader import load, read_clip, read_views
 from robustvideo.benchmark.evaluation import footage, sharing, shelf
 from robustvideo.benchmark.evaluation.bench import Bench
 from robustvideo.benchmark.evaluation.engine.leases import Leases
@@ -23,7 +26,7 @@ from robustvideo.benchmark.evaluation.engine.prune import prune
 from robustvideo.benchmark.evaluation.engine.summary import Summary
 from robustvideo.benchmark.evaluation.engine.worker import work
 from robustvideo.benchmark.evaluation.scene import Scene
-from robustvideo.benchmark.evaluation.shelf import Shelf
+from robustvideo.benchmark.evaluation.shelf import Shelf, stamp
 from robustvideo.benchmark.evaluation.store import Store
 from robustvideo.corruptions.digital import Contrast
 from test_video import COUNTS, SHARED, needs_videos, write
@@ -171,7 +174,7 @@ CLIPS = (InputSpec(4, 16, 16), InputSpec(8, 24, 32, sampler="dense", interval=3)
 
 def same_alone_and_together(record):
     views = [(spec, moment) for spec in CLIPS for moment in (0, 2)]
-    together = read_views(record, views)
+    together = list(read_views(record, views))
     assert all(torch.equal(one, read_clip(record, *view)) for one, view in zip(together, views, strict=True))
     assert len(together) == 6
 
@@ -191,24 +194,51 @@ def test_also_of_a_long_video_and_of_a_part(tmp_path, monkeypatch, held):
 
 
 def scenes(path):
-    """Two views of one video, and the first one's reader beside the second."""
+    """A clip of a video, and two views of it."""
     record = ClipRecord("a", path, 0, "a")
     return record, [Scene("data", SimpleNamespace(), [record], spec) for spec in CLIPS[:2]]
 
 
-def test_a_view_that_cannot_be_made_says_nothing_of_the_first(tmp_path, monkeypatch):
+def sharing_of(folder, scenes, **more):
+    made = sharing.Sharing(torch.device("cpu"))
+    made.expect([(one, 2) for one in scenes], Shelf(folder, **more))
+    return made
+
+
+def test_a_view_that_cannot_be_made_says_nothing_of_the_first(tmp_path, decoded):
+    """Nor does a damaged video cost more than before: its views fail one by one."""
     record, (first, second) = scenes(write(tmp_path / "a.mp4", 30))
+    impossible = replace(second, spec=replace(second.spec, sampler="none"))
     wanted = read_clip(record, first.spec)
-    reads = sharing.read_views
-    monkeypatch.setattr(sharing, "read_views", lambda *_: (_ for _ in ()).throw(MemoryError("too many")))
-    reader = sharing.Sharing()
-    reader.expect([(first, 1), (second, 1)], Shelf(tmp_path / "clips"))
-    assert torch.equal(reader.reader(first)(record, first.spec), wanted)
-    assert not (tmp_path / "clips").exists()
-    monkeypatch.setattr(sharing, "read_views", reads)
+    decoded.clear()
+    shared = sharing_of(tmp_path / "clips", [first, impossible, second])
+    assert torch.equal(shared.reader(first)(record, first.spec), wanted)
+    with pytest.raises(InputError, match="sampler"):
+        shared.reader(impossible)(record, impossible.spec)
     (tmp_path / "a.mp4").write_bytes(b"no video")
-    with pytest.raises(ClipError, match="cannot be decoded"):
-        reader.reader(first)(record, first.spec)
+    decoded.clear()
+    again = sharing_of(tmp_path / "clips", [first, second])
+    for one in (first, second):
+        with pytest.raises(ClipError, match="cannot be decoded"):
+            again.reader(one)(record, one.spec)
+    assert set(decoded.values()) == {2}
+
+
+def test_of_all_views_one_is_in_memory_at_a_time(tmp_path, monkeypatch):
+    record, (first, second) = scenes(write(tmp_path / "a.mp4", 30))
+    alive = []
+
+    def watched(*given):
+        for clip in read_views(*given):
+            alive.append(sum(one() is not None for one in seen))
+            seen.append(weakref.ref(clip))
+            yield clip
+
+    seen = []
+    monkeypatch.setattr(sharing, "read_views", watched)
+    others = [replace(second, moment=moment) for moment in range(5)]
+    sharing_of(tmp_path / "clips", [first, *others]).reader(first)(record, first.spec)
+    assert len(alive) == 6 and max(alive) <= 2 and len(list((tmp_path / "clips").glob("*/*"))) == 5
 
 
 def test_images_of_a_folder_are_read_each_time(tmp_path, monkeypatch):
@@ -216,50 +246,69 @@ def test_images_of_a_folder_are_read_each_time(tmp_path, monkeypatch):
     monkeypatch.setattr(sharing, "read_views", lambda *_: pytest.fail("more views than one"))
     record, (first, second) = scenes(tmp_path)
     monkeypatch.setattr(sharing, "read_clip", lambda record, spec, moment: spec)
-    reader = sharing.Sharing()
-    reader.expect([(first, 2), (second, 1)], Shelf(tmp_path / "clips", shared=True))
-    assert reader.reader(first)(record, first.spec) == first.spec and not (tmp_path / "clips").exists()
+    shared = sharing_of(tmp_path / "clips", [first, second], shared=True)
+    assert shared.reader(first)(record, first.spec) == first.spec and not (tmp_path / "clips").exists()
+
+
+def test_workers_that_start_together_seldom_decode_the_same(tmp_path, decoded):
+    """Two of them, on clips that take a while; each by itself they would decode every one."""
+    records = [ClipRecord(str(number), write(tmp_path / f"{number}.mp4", 120), 0, "a") for number in range(24)]
+    scene = Scene("data", SimpleNamespace(), records, CLIPS[0])
+    together = threading.Barrier(2)
+
+    def one_worker():
+        reader = sharing_of(tmp_path / "clips", [scene], shared=True).reader(scene)
+        together.wait()
+        list(load(records, scene.spec, 24, 2, reader))
+
+    workers = [threading.Thread(target=one_worker) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert len(decoded) == 24 and sum(decoded.values()) < 40
 
 
 @pytest.fixture
 def kept(tmp_path):
-    """A clip on a shelf, with its record and spec."""
+    """Pixels on a shelf, with their clip's stamp, record and spec."""
     path = tmp_path / "a.mp4"
     path.write_bytes(b"video")
     record, spec = ClipRecord("a", path, 0, "a"), InputSpec(2, 4, 4)
-    clip = torch.randint(0, 256, (3, 2, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randint(0, 256, (3, 2, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     where = Shelf(tmp_path / "clips")
-    where.put("view", record, clip)
-    return where, record, spec, clip
+    where.put("view", stamp(record), pixels)
+    return where, record, spec, pixels
 
 
 def test_a_clip_comes_back_as_it_was(kept):
-    where, record, spec, clip = kept
-    assert where.has("view", record) and torch.equal(where.get("view", record, spec), clip)
-    again = Shelf(where.folder).get("view", record, spec)
+    where, record, spec, pixels = kept
+    clip = stamp(record)
+    assert where.has("view", clip) and torch.equal(where.get("view", clip, spec), pixels)
+    again = Shelf(where.folder).get("view", clip, spec)
     again.fill_(0)  # it may be written into, and the file is none the wiser
-    assert torch.equal(where.get("view", record, spec), clip)
-    assert where.get("other view", record, spec) is None and where.get("view", record, InputSpec(3, 4, 4)) is None
-    other = ClipRecord("a", record.path, 0, "a", start=1)
-    assert where.get("view", other, spec) is None and not where.has("view", other)
+    assert torch.equal(where.get("view", clip, spec), pixels)
+    assert where.get("other view", clip, spec) is None and where.get("view", clip, InputSpec(3, 4, 4)) is None
+    others = [replace(record, **one) for one in ({"start": 1}, {"stop": 3}, {"id": "b"})]
+    assert not any(where.has("view", stamp(one)) for one in others)
 
 
 @pytest.mark.parametrize("change", [lambda whole: whole[:-1], lambda whole: b"", lambda whole: whole[:50] + b"!" + whole[51:]])
 def test_a_torn_file_is_none(kept, change):
-    where, record, spec, clip = kept
+    where, record, spec, pixels = kept
     (path,) = (path for path in where.folder.rglob("*") if path.is_file())
     path.write_bytes(change(path.read_bytes()))
-    assert where.get("view", record, spec) is None
-    where.put("view", record, clip)
-    assert torch.equal(where.get("view", record, spec), clip)
+    assert where.get("view", stamp(record), spec) is None
+    where.put("view", stamp(record), pixels)
+    assert torch.equal(where.get("view", stamp(record), spec), pixels)
 
 
 def test_of_a_changed_video_nothing_is_known(kept):
     where, record, spec, _ = kept
     os.utime(record.path, (1, 1))
-    assert where.get("view", record, spec) is None
+    assert stamp(record) and where.get("view", stamp(record), spec) is None
     record.path.unlink()
-    assert where.get("view", record, spec) is None and not where.has("view", record)
+    assert stamp(record) == ""
 
 
 def test_another_corruption_s_or_decoder_s_clips_are_not_taken(kept, monkeypatch):
@@ -269,21 +318,58 @@ def test_another_corruption_s_or_decoder_s_clips_are_not_taken(kept, monkeypatch
     others = ({"severity": 4}, {"text": "contrast:size=20"}, {"seed": 1}, {"version": "2"})
     views += [replace(views[0], moment=1), *(replace(views[0], corrupted=replace(how, **one)) for one in ({}, *others))]
     assert len({one.view for one in views}) == len(views) == 7
-    assert Shelf(where.folder, device="cuda").get("view", record, spec) is None
     monkeypatch.setattr(shelf, "version", lambda name: "another")
-    assert Shelf(where.folder).get("view", record, spec) is None
+    assert Shelf(where.folder).get("view", stamp(record), spec) is None
+
+
+def test_a_corruption_that_was_changed_is_applied_anew(tmp_path, no_room):
+    """A run is killed, its corruption is edited, and the same command goes on: what the killed one has left is not taken."""
+    (tmp_path / "model.py").write_text(MODEL)
+    request = grid([f"{tmp_path}/model.py:build"], tmp_path / "store", corruption=[f"{tmp_path}/mine.py:Mine"])
+    (tmp_path / "mine.py").write_text(MINE)
+    worked(request, cells=2)
+    assert list((tmp_path / "store").glob("clips/*"))
+    (tmp_path / "mine.py").write_text(MINE.replace("// 2", "// 3"))
+    assert worked(request).items() >= worked(replace(request, store=str(tmp_path / "fresh"))).items()
+
+
+MINE = '''
+from robustvideo.benchmark.core.corruption import Pixels
+
+
+class Mine(Pixels):
+    """Darker. Source: none."""
+
+    tables = {"imagenet-c-224": (1, 2, 3, 4, 5)}
+
+    def change(self, clips, setting, rng, rate):
+        return clips // 2
+'''
 
 
 def test_a_disk_keeps_a_tenth_free(kept, monkeypatch):
-    where, record, spec, clip = kept
+    where, record, _, pixels = kept
     where.discard()
-    disk = SimpleNamespace(total=1000, free=100 + clip.nbytes)
+    disk = SimpleNamespace(total=1000, free=100 + pixels.nbytes)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: disk)
-    where.put("view", record, clip)
-    assert where.has("view", record) and not where.full
+    where.put("view", stamp(record), pixels)
+    assert where.has("view", stamp(record)) and not where.full
     disk.free -= 1
-    where.put("other", record, clip)
-    assert where.full and not where.has("other", record)
+    where.put("other", stamp(record), pixels)
+    assert where.full and not where.has("other", stamp(record)) and where.has("view", stamp(record))
+
+
+@pytest.mark.parametrize(("number", "full", "left"), [(28, True, False), (122, True, False), (30, True, True), (2, False, True)])
+def test_where_the_disk_or_the_quota_is_full_results_get_the_room(kept, monkeypatch, number, full, left):
+    """Not so for a disk that is read-only, or a folder that is gone."""
+
+    def fails(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    where, record, _, pixels = kept
+    monkeypatch.setattr(shelf, "write_atomically", fails)
+    where.put("other", stamp(record), pixels)
+    assert where.full is full and where.has("view", stamp(record)) is left
 
 
 def test_a_full_disk_costs_time_alone(models, tmp_path, decoded, alone, no_room, monkeypatch):
@@ -293,4 +379,33 @@ def test_a_full_disk_costs_time_alone(models, tmp_path, decoded, alone, no_room,
     decoded.clear()
     monkeypatch.setattr(shelf, "write_atomically", fails)
     assert worked(grid(models, tmp_path / "store")) == alone
-    assert min(decoded.values()) > 9
+    assert min(decoded.values()) > 9 and not (tmp_path / "store" / "clips").exists()
+
+
+def test_a_worker_that_is_ended_after_the_last_cell_still_cleans_up(models, tmp_path):
+    request = grid(models, tmp_path)
+    store, bench = Store(tmp_path), Bench(batch_size=3)
+    found = plan(request, bench, store, strict=True)
+    found.write(store)
+    with Leases(store.folder, "test") as leases:
+        for number, _ in enumerate(work(found, store, leases, bench), 1):
+            if number == 18:
+                assert store.clips.exists()
+                bench.stopped = lambda: True
+    assert not store.clips.exists()
+
+
+def test_clips_go_with_the_last_plan_that_needs_them(models, tmp_path):
+    """A plan that stays in the queue needs nothing once it is done; one that is open does."""
+    store, bench = Store(tmp_path), Bench(batch_size=3)
+    first, second = grid(models, tmp_path), grid(models, tmp_path, seed=1)
+    for request in (first, second):
+        plan(request, bench, store, strict=True).write(store, stays=True)
+    worked(first)
+    assert store.clips.exists(), "the second plan is open"
+    worked(second)
+    assert not store.clips.exists()
+    plan(second, bench, store, strict=True).write(store, stays=True)
+    store.clips.mkdir()
+    prune(store)
+    assert not store.clips.exists() and not list((tmp_path / "queue").iterdir())

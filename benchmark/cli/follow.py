@@ -77,7 +77,7 @@ def _queued(plan: "Plan", store: "Store") -> "Iterator[None]":
 
 def _executed(plan: "Plan", bench: "Bench", store: "Store", progress: "RunProgress") -> "Iterator[tuple[Done, int | None]]":
     from ..evaluation.engine.leases import Leases
-    from ..evaluation.engine.worker import tidy, work
+    from ..evaluation.engine.worker import clear, tidy, work
 
     if plan.request.executor == "local":
         from ..evaluation.engine.local import Local, slots
@@ -98,6 +98,7 @@ def _executed(plan: "Plan", bench: "Bench", store: "Store", progress: "RunProgre
             yield from ((done, None) for done in work(plan, store, leases, bench))
     with Leases(store.folder) as leases:
         tidy(store, leases)
+    clear(store, plan)  # what a worker has left that was ended while it did so itself
 
 
 def _followed(

@@ -43,7 +43,7 @@ def plan(
     with redirect_stdout(sys.stderr):
         bench = bench_of(request, elsewhere=queue)
         found = plan(request, bench, store)
-        summary = Summary.of(found, bench)
+        summary = Summary.of(found, bench, several=queue)
     if json:
         times = [None if needs != needs else needs for needs in summary.seconds]
         print(json_module.dumps([described(one) | {"seconds": times[one.index]} for one in found.cells], indent=1))

@@ -51,11 +51,11 @@ def read_clip(record: ClipRecord, spec: InputSpec, moment: int = 0) -> Tensor:
     return clip
 
 
-def read_views(record: ClipRecord, views: Sequence[tuple[InputSpec, int]]) -> list[Tensor]:
-    """As `read_clip`, for several inputs and moments, from one decoding of the video."""
+def read_views(record: ClipRecord, views: Sequence[tuple[InputSpec, int]]) -> Iterator[Tensor]:
+    """As `read_clip`, for several inputs and moments in turn, from one decoding of the video."""
     picks = [picker(record, spec, moment) for spec, moment in views]
     frames = video.read_each(record.path, picks, record.template)
-    return [transform.to_input(one, spec) for one, (spec, _) in zip(frames, views, strict=True)]
+    yield from (transform.to_input(one, spec) for one, (spec, _) in zip(frames, views, strict=True))
 
 
 def picker(record: ClipRecord, spec: InputSpec, moment: int = 0) -> Picker:

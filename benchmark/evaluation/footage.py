@@ -59,7 +59,7 @@ class Footage:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._device, self.sharing = device, Sharing()
+        self._device, self.sharing = device, Sharing(device)
         self._kept: dict[str, dict[str, Taken]] = {"plain": {}, "corrupted": {}, "resized": {}}
         self._failures: dict[str, list[Failure]] = {}
 

@@ -2,9 +2,9 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from os.path import isdir  # unlike Path's it raises nothing, whatever is wrong with the file
 
 import torch
 from torch import Tensor
@@ -14,13 +14,18 @@ from ..data.loader import Reader, read_clip, read_views
 from .cell import Cell
 from .memory import may_keep
 from .scene import Scene, canonical, decoded, size_of
-from .shelf import Shelf
+from .shelf import Shelf, stamp
 
 
 class Sharing:
-    """Knows which scenes are to come, and puts on a shelf what they need and memory does not keep for them."""
+    """Knows which scenes are to come, and puts on a shelf what they need and memory does not keep for them.
 
-    def __init__(self) -> None:
+    Args:
+        device: Where clips are corrupted: another one rounds otherwise.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._shelf: Shelf | None = None
         self._views: dict[str, Scene] = {}
         self._stays: set[str] = set()
@@ -67,32 +72,36 @@ class Sharing:
         others, stays = [] if corrupted else self._others(scene), scene.name in self._stays
 
         def kept_or_read(record: ClipRecord, spec: InputSpec) -> Tensor:
-            if isdir(record.path):  # only the wanted images are read, and one may be changed without a trace in the folder
+            clip = stamp(record)
+            if not clip:
                 return read(record, spec)
-            clip = shelf.get(scene.view, record, spec)
-            if clip is not None:
-                return clip
-            missing = [] if shelf.full else [one for one in others if not shelf.has(one.view, record)]
-            clip, *made = _views([scene, *missing], record) or [read(record, spec)]
-            for one, its in zip(missing, made, strict=False):
-                shelf.put(one.view, record, its)
+            kept = shelf.get(self._name(scene), clip, spec)
+            if kept is not None:
+                return kept
+            missing = [] if shelf.full else [one for one in others if not shelf.has(self._name(one), clip)]
+            views = read_views(record, [(one.spec, one.moment) for one in (scene, *missing)]) if missing else None
+            made = next(views) if views else read(record, spec)
             if stays:
-                shelf.put(scene.view, record, clip)
-            return clip
+                shelf.put(self._name(scene), clip, made)
+            with suppress(Exception):  # what is wrong with another view its own reader tells
+                for one, its in zip(missing, views or (), strict=True):
+                    shelf.put(self._name(one), clip, its)
+            return made
 
         return kept_or_read
 
     def once(self, scene: Scene, batch: Batch, make: Callable[[], Tensor]) -> Tensor:
         """Corrupted clips of a batch, uint8 (N, 3, T, H, W) on the CPU: made, or from the shelf."""
-        if self._shelf is None or scene.name not in self._stays or any(isdir(record.path) for record in batch.records):
+        shelf, clips = self._shelf, [stamp(record) for record in batch.records] if scene.name in self._stays else []
+        if shelf is None or not clips or not all(clips):
             return make()
-        kept = [self._shelf.get(scene.view, record, scene.spec) for record in batch.records]
-        found = [clip for clip in kept if clip is not None]
+        kept = [shelf.get(self._name(scene), clip, scene.spec) for clip in clips]
+        found = [one for one in kept if one is not None]
         if len(found) == len(kept):
             return torch.stack(found)
         made = make()
-        for record, clip in zip(batch.records, made, strict=True):
-            self._shelf.put(scene.view, record, clip)
+        for clip, its in zip(clips, made, strict=True):
+            shelf.put(self._name(scene), clip, its)
         return made
 
     def release(self, cell: Cell) -> None:
@@ -100,19 +109,12 @@ class Sharing:
         for view in self._views.values():
             of = view.corrupted
             if self._shelf and of and cell.corruption and (of.text, of.severity) == (cell.corruption.text, cell.severity):
-                self._shelf.discard(view.view)
+                self._shelf.discard(self._name(view))
 
     def _others(self, scene: Scene) -> list[Scene]:
         """The views of the same videos that were not looked at yet."""
         views = [one for name, one in self._views.items() if name not in self._begun]
         return [one for one in views if one.key == scene.key and one.corrupted is None]
 
-
-def _views(scenes: list[Scene], record: ClipRecord) -> list[Tensor]:
-    """Clips of all scenes; none where one of them cannot be made, which says nothing of the first."""
-    if len(scenes) < 2:
-        return []
-    try:
-        return read_views(record, [(one.spec, one.moment) for one in scenes])
-    except Exception:
-        return []
+    def _name(self, view: Scene) -> str:
+        return f"{view.view} {self._device.type}" if view.corrupted else view.view

@@ -1,10 +1,13 @@
 """Clips on disk: what memory does not hold, or other workers need, is decoded and corrupted once all the same."""
 
+import errno
 import math
 import shutil
+import stat
 import zlib
 from contextlib import suppress
 from importlib.metadata import version
+from os.path import isfile
 from pathlib import Path
 
 import torch
@@ -29,61 +32,71 @@ class Shelf:
     Args:
         folder: Where they lie.
         shared: Whether other workers look there, too.
-        device: Where clips are corrupted: another one rounds otherwise.
 
     Attributes:
         shared: The same.
         full: Whether the disk has taken no more.
     """
 
-    def __init__(self, folder: Path, shared: bool = False, device: str = "cpu") -> None:
+    def __init__(self, folder: Path, shared: bool = False) -> None:
         self.folder, self.shared, self.full = folder, shared, False
-        self._made_by = [SCHEMA, device, *map(version, ("av", "torchvision", "torch"))]
+        self._made_by = [SCHEMA, *map(version, ("av", "torchvision", "torch"))]
 
-    def get(self, view: str, record: ClipRecord, spec: InputSpec) -> Tensor | None:
-        """A clip uint8 (3, T, H, W); None where it does not lie there, or not whole.
+    def get(self, view: str, clip: str, spec: InputSpec) -> Tensor | None:
+        """Pixels uint8 (3, T, H, W); None where they do not lie there, or not whole.
 
         Args:
             view: Tells these pixels of a video from all others.
-            record: The clip; of a video that has been changed since, nothing is known.
-            spec: The clip's frames and size.
+            clip: The clip's `stamp`.
+            spec: Its frames and size.
         """
         shape = (3, spec.frames, spec.size, spec.size)
         with suppress(OSError):
-            content = bytearray(self._path(view, record).read_bytes())
+            content = bytearray(self._path(view, clip).read_bytes())
             if len(content) == CHECK + math.prod(shape) and content[:CHECK] == _check(memoryview(content)[CHECK:]):
                 return torch.frombuffer(content, dtype=torch.uint8, offset=CHECK).view(shape)
         return None
 
-    def has(self, view: str, record: ClipRecord) -> bool:
-        """Whether there is a file of the clip."""
-        with suppress(OSError):
-            return self._path(view, record).exists()
-        return False
+    def has(self, view: str, clip: str) -> bool:
+        """Whether there is a file of them."""
+        return isfile(self._path(view, clip))
 
-    def put(self, view: str, record: ClipRecord, clip: Tensor) -> None:
-        """Keeps a clip uint8 (3, T, H, W), as long as the disk has room for more than that."""
+    def put(self, view: str, clip: str, pixels: Tensor) -> None:
+        """Keeps pixels uint8 (3, T, H, W), as long as the disk has room for more; what fails costs time, and no result."""
+        if self.full:
+            return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             disk = shutil.disk_usage(self.folder)
-            if self.full or disk.free - clip.nbytes < LEFT * disk.total:
-                raise OSError("too little room")
-            content = clip.contiguous().numpy().tobytes()
-            write_atomically(self._path(view, record), _check(content) + content, lasting=False)
-        except OSError:  # costs time, and no result
+            self.full = disk.free - pixels.nbytes < LEFT * disk.total
+            if not self.full:
+                content = pixels.contiguous().numpy().tobytes()
+                write_atomically(self._path(view, clip), _check(content) + content, lasting=False)
+        except FileNotFoundError:  # another worker has just taken the folder away
+            return
+        except OSError as error:
             self.full = True
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):  # results need the room
+                self.discard()
 
     def discard(self, view: str | None = None) -> None:
         """Takes away the clips of a view; None: everything."""
-        shutil.rmtree(self._view(view) if view else self.folder, ignore_errors=True)
+        shutil.rmtree(self._path(view) if view else self.folder, ignore_errors=True)
 
-    def _path(self, view: str, record: ClipRecord) -> Path:
+    def _path(self, view: str, clip: str = "") -> Path:
+        return self.folder / digest([view, *self._made_by]) / clip
+
+
+def stamp(record: ClipRecord) -> str:
+    """Tells a clip of a video file from all others, and from what it was before the file was changed.
+
+    Empty for a folder of images, one of which may be changed without a trace, and where the file cannot be reached.
+    """
+    with suppress(OSError):
         state = record.path.stat()
-        clip = [record.id, str(record.path), record.start, record.stop, record.template, state.st_size, state.st_mtime_ns]
-        return self._view(view) / digest(clip)
-
-    def _view(self, view: str) -> Path:
-        return self.folder / digest([view, *self._made_by])
+        if not stat.S_ISDIR(state.st_mode):
+            return digest([record.id, str(record.path), record.start, record.stop, state.st_size, state.st_mtime_ns])
+    return ""
 
 
 def _check(content: bytes | memoryview) -> bytes:

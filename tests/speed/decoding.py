@@ -15,7 +15,7 @@ from robustvideo.benchmark.core.interfaces import ClipRecord, InputSpec
 from robustvideo.benchmark.data.loader import load, read_clip, read_views
 from robustvideo.benchmark.data.sampling import uniform
 from robustvideo.benchmark.data.video import read_frames
-from robustvideo.benchmark.evaluation.shelf import Shelf
+from robustvideo.benchmark.evaluation.shelf import Shelf, stamp
 from timing import medians, table
 
 RUNS, COUNT = 31, 300
@@ -62,11 +62,11 @@ def main() -> None:
         }
         found = medians(jobs, RUNS)
         shelf = Shelf(Path(folder) / "clips")
-        keys = [(str(number), record) for number in range(len(VIEWS))]
+        keys = [(str(number), stamp(record)) for number in range(len(VIEWS))]
         together = medians(
             {
                 "each by itself": lambda: [read_clip(record, view) for view in VIEWS],
-                "from one decoding": lambda: read_views(record, [(view, 0) for view in VIEWS]),
+                "from one decoding": lambda: list(read_views(record, [(view, 0) for view in VIEWS])),
                 "each put on the shelf": lambda: [shelf.put(*keys[k], read_clip(record, view)) for k, view in enumerate(VIEWS)],
                 "from the shelf": lambda: [shelf.get(*keys[k], view) for k, view in enumerate(VIEWS)],
             },

@@ -68,7 +68,7 @@ class Artifacts:
     def release(self, finished: Callable[[str], bool]) -> None:
         """Takes away the sets whose cells are all finished, so that a long plan holds few of them at a time."""
         gone = {key for key, cells in self._needed_by.items() if all(map(finished, cells))}
-        wanted = open_cells(self._store, self._plan) if gone else set()
+        wanted = _open_cells(self._store, self._plan) if gone else set()
         for key in gone:
             if not wanted & set(_cells(_folder(self._store) / key)):
                 shutil.rmtree(_folder(self._store) / key, ignore_errors=True)
@@ -155,7 +155,7 @@ class Kept(NamedTuple):
 
 def kept(store: Store, besides: Plan | None = None) -> list[Kept]:
     """The sets of a store; `besides`: a plan that needs nothing any more."""
-    wanted = open_cells(store, besides)
+    wanted = _open_cells(store, besides)
     found = []
     for path in sorted(_folder(store).glob("*/")):
         cells = _cells(path)
@@ -163,8 +163,7 @@ def kept(store: Store, besides: Plan | None = None) -> list[Kept]:
     return found
 
 
-def open_cells(store: Store, besides: Plan | None = None) -> set[str]:
-    """Cells of the plans in the queue that are not stored; `besides`: of a plan that needs nothing any more."""
+def _open_cells(store: Store, besides: Plan | None) -> set[str]:
     wanted: set[str] = set()
     for path in in_queue(store):
         with suppress(InputError):  # gone since, or of another version, which looks elsewhere

@@ -47,8 +47,14 @@ class Summary:
     clips_bytes: int
 
     @classmethod
-    def of(cls, plan: Plan, bench: Bench) -> "Summary":
-        """Sums a plan up; a model that the store knows nothing of is timed for one pass."""
+    def of(cls, plan: Plan, bench: Bench, several: bool = False) -> "Summary":
+        """Sums a plan up; a model that the store knows nothing of is timed for one pass.
+
+        Args:
+            plan: The plan.
+            bench: The live objects.
+            several: Whether several workers take part, whatever its executor.
+        """
         timed: dict[str, float] = {}
         seconds, size = [], 0
         for one in plan.cells:
@@ -63,7 +69,7 @@ class Summary:
             size += BYTES + (BYTES_PER_CLIP + BYTES_OF_AN_ATTACK * bool(cell.attack)) * len(bench.records(cell))
         states = {state: sum(one.state == state for one in plan.cells) for state in ("open", "stored", "impossible")}
         shared = sum(len(cells) - 1 for cells in plan.bundles())
-        return cls(states, shared, seconds, size, _device(bench), _largest(plan, bench), _clips(plan, bench))
+        return cls(states, shared, seconds, size, _device(bench), _largest(plan, bench), _clips(plan, bench, several))
 
     def __str__(self) -> str:
         total = sum(self.states.values())
@@ -105,10 +111,10 @@ def _largest(plan: Plan, bench: Bench) -> int:
     return max(sizes)
 
 
-def _clips(plan: Plan, bench: Bench) -> int:
-    sharing = Sharing()
+def _clips(plan: Plan, bench: Bench, several: bool) -> int:
+    sharing = Sharing(bench.device)
     cells = [plan.cell(one) for one in plan.cells if one.state == "open"]
-    sharing.expect(to_come(cells, bench, plan.inputs), Shelf(Path(), shared=plan.request.executor != "inline"))
+    sharing.expect(to_come(cells, bench, plan.inputs), Shelf(Path(), several or plan.request.executor != "inline"))
     return sharing.size()
 
 

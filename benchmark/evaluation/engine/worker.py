@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
+from pathlib import Path
 from typing import NoReturn
 
 from ...core.errors import InputError
@@ -14,10 +15,10 @@ from ..cell import Cell
 from ..run import Done, may_go_on, quarantined, run_cell
 from ..shelf import Shelf
 from ..store import Store
-from .artifacts import Artifacts, open_cells
+from .artifacts import Artifacts
 from .leases import Lease, Leases
 from .partial import discard
-from .plan import Plan, Planned, stays
+from .plan import Plan, Planned, in_queue, stays
 
 DEATHS = 2
 """Workers of one run that a cell may kill before it is given up."""
@@ -53,9 +54,10 @@ def work(plan: Plan, store: Store, leases: Leases, bench: Bench) -> Iterator[Don
         return
     bench.keeper = artifacts = Artifacts(plan, store, leases, bench)
     several = plan.request.executor != "inline" or bool(stays(plan.path(store)))
-    shelf = Shelf(store.clips, several, bench.device.type)
+    shelf = Shelf(store.clips, several)
     with suppress(IndexError, InputError):  # another version's plan, or bad input: both are refused at their first cell
-        bench.expect([plan.cell(one) for one in plan.cells if one.state == "open"], plan.inputs, shelf)
+        coming = [one for one in plan.cells if one.state == "open" and unfinished(one, plan, store, since)]
+        bench.expect([plan.cell(one) for one in coming], plan.inputs, shelf)
     bundles = plan.bundles() if plan.request.reuse != "only-cache" else []
     cells, pause, idle = {one.hash: one for one in plan.cells}, PAUSE, False
     while bundles:
@@ -69,14 +71,13 @@ def work(plan: Plan, store: Store, leases: Leases, bench: Bench) -> Iterator[Don
                 artifacts.release(lambda name: not unfinished(cells[name], plan, store, since))
                 bench.footage.sharing.release(_cell(first, plan))
         bundles = [bundle for bundle in bundles if bundle]
-        if bench.stopped():
+        if bundles and bench.stopped():
             raise KeyboardInterrupt
         pause = min(LONGEST, 2 * pause) if idle else PAUSE
         if bundles and idle:
             _rest(pause * random.uniform(0.5, 1), bench)
     artifacts.discard()
-    if not open_cells(store, plan):
-        shelf.discard()
+    clear(store, plan)
 
 
 def leaves(problem: str) -> NoReturn:
@@ -144,6 +145,22 @@ def _run(planned: Planned, plan: Plan, store: Store, bench: Bench, lease: Lease,
         with suppress(OSError):  # it is stored, whatever becomes of this
             discard(keep)
     return Done(cell, result, False)
+
+
+def clear(store: Store, besides: Plan | None = None) -> None:
+    """Takes away the clips that memory did not hold, if no plan of the queue needs them; `besides`: one that is done."""
+    mine = besides and besides.path(store)
+    if all(plan_is_done(path, store) for path in in_queue(store) if path != mine):
+        Shelf(store.clips).discard()
+
+
+def plan_is_done(path: Path, store: Store) -> bool:
+    """Whether nothing is left to do of the plan in a file."""
+    try:
+        plan, since = Plan.read(path), path.stat().st_mtime
+    except (InputError, OSError):  # gone since, or of another version, which may be at work
+        return False
+    return not any(one.to_run and unfinished(one, plan, store, since) for one in plan.cells)
 
 
 def tidy(store: Store, leases: Leases) -> None:
