@@ -189,14 +189,25 @@ def test_an_address_that_does_not_answer():
             nodes.check(address)
 
 
-def test_what_rays_core_writes_while_it_connects_is_not_seen(capfd, monkeypatch):
+class AuthenticationError(Exception):
+    """Of Ray's own kind."""
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ConnectionError("nobody is there"), "nobody is there; if it was started with a token, set RAY_AUTH_MODE=token here$"),
+        (AuthenticationError("no token\nwas found"), "no token was found$"),
+    ],
+)
+def test_what_rays_core_writes_while_it_connects_is_not_seen(capfd, monkeypatch, error, words):
     def fails(**_):
         os.write(2, b"[W 42] a raw line\n")
-        raise ConnectionError("nobody is there")
+        raise error
 
     monkeypatch.setattr(nodes, "check", lambda address: None)
     monkeypatch.setattr(nodes, "ray", lambda: SimpleNamespace(init=fails, shutdown=lambda: None))
-    with pytest.raises(InputError, match="address: cannot use the cluster at head:1: nobody is there"):
+    with pytest.raises(InputError, match=f"^address: cannot use the cluster at head:1: {words}"):
         nodes.connect("head:1")
     os.write(2, b"ours\n")
     assert capfd.readouterr().err == "ours\n"

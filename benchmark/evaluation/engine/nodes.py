@@ -88,10 +88,12 @@ def connect(address: str | None) -> None:
     try:
         with _silent():
             ray().init(address=address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **own)
-    except (RuntimeError, ConnectionError, ValueError, OSError) as error:
+    except Exception as error:  # Ray has its own for some of what is wrong with a cluster
         ray().shutdown()  # of what came about before it failed
         where = f"the cluster at {address}" if address else "a cluster on this machine"
-        raise InputError("address", f"cannot use {where}: {' '.join(str(error).split())}") from None
+        # A head that wants a token leaves those who bring none without an answer.
+        token = "if it was started with a token, set RAY_AUTH_MODE=token here" if isinstance(error, ConnectionError) else ""
+        raise InputError("address", f"cannot use {where}: {' '.join(str(error).split())}", token) from None
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)  # Ray's own would end without a word
