@@ -10,6 +10,7 @@ from robustvideo.benchmark.core.interfaces import Batch, ClipRecord
 from robustvideo.benchmark.core.registry import ready
 from robustvideo.benchmark.evaluation.bench import Bench
 from robustvideo.benchmark.evaluation.cell import Cell
+from robustvideo.benchmark.evaluation.engine.plan import grid_of
 from robustvideo.benchmark.evaluation.precision import full_float32, in_precision
 from robustvideo.benchmark.evaluation.probes import probe
 from robustvideo.benchmark.evaluation.request import Request
@@ -19,6 +20,7 @@ from robustvideo.leaderboard.gate.diff import compare
 from torch import nn
 
 PGD = "pgd:eps=8/255,steps=2"
+TINY = "tsm", "tam", "gst", "gst-large", "tpn", "i3d", "slowfast", "ircsn", "x3d", "r2plus1d", "resnext3d", "timesformer"
 
 
 def test_half_precision_moves_scores_a_little_and_gives_float32_back(net, clips, streams):
@@ -33,6 +35,21 @@ def test_half_precision_moves_scores_a_little_and_gives_float32_back(net, clips,
     (true,) = torch.autograd.grad(plain.scorer(leaf, streams(5)).sum(), leaf)
     assert grad.dtype == torch.float32 and not torch.equal(grad, true)
     assert torch.cosine_similarity(grad.flatten(), true.flatten(), dim=0) > 0.98
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_every_family_has_a_gradient_in_half_precision(name, streams):
+    (cell,) = grid_of(Request(model=[name], device="cpu")).cells()
+    model = Bench().model(cell)
+    spec = model.input
+    clips = torch.rand(2, 3, spec.frames, spec.size, spec.size, generator=torch.Generator().manual_seed(0))
+    plain = Pipeline.build(model, [])
+    grads = []
+    for one in (plain, in_precision(plain, "bf16", torch.device("cpu"))):
+        leaf = clips.clone().requires_grad_()
+        grads.append(torch.autograd.grad(one.scorer(leaf, streams(2)).sum(), leaf)[0].flatten(1))
+    assert grads[1].dtype == torch.float32 and not torch.equal(*grads)
+    assert torch.cosine_similarity(*grads).min() > 0.9
 
 
 def test_the_network_computes_in_half_precision(clips, streams):

@@ -58,6 +58,9 @@ class DepthwiseConv3d(nn.Conv3d):
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if input.device.type != "cpu":
             return super()._conv_forward(input, weight, bias)
+        if torch.is_autocast_enabled("cpu"):  # its own gradient is outside of autocast, and must find the two alike
+            kind = torch.get_autocast_dtype("cpu")
+            input, weight = input.to(kind), weight.to(kind)
         out: Any = _Depthwise.apply(input, weight, bias, self.stride)
         return out
 
