@@ -35,6 +35,15 @@ VIEWS = ["frames=4, size=16, short_side=16", "frames=6, size=12, short_side=20, 
 VIEWS += ["frames=3, size=24, short_side=24, resize='bilinear'"]
 
 
+LEFT = shelf.LEFT
+
+
+@pytest.fixture(autouse=True)
+def room(monkeypatch):
+    """On the disk, however full it is."""
+    monkeypatch.setattr(shelf, "LEFT", 0.0)
+
+
 @pytest.fixture
 def models(tmp_path):
     """Models that see videos in three ways."""
@@ -303,6 +312,13 @@ def test_a_torn_file_is_none(kept, change):
     assert torch.equal(where.get("view", stamp(record), spec), pixels)
 
 
+def test_lack_of_memory_costs_no_clip(kept, monkeypatch):
+    where, record, _, pixels = kept
+    monkeypatch.setattr(shelf, "write_atomically", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
+    where.put("other", stamp(record), pixels)
+    assert where.full and stamp(replace(record, path=Path("a\0"))) == ""
+
+
 def test_of_a_changed_video_nothing_is_known(kept):
     where, record, spec, _ = kept
     os.utime(record.path, (1, 1))
@@ -350,6 +366,7 @@ class Mine(Pixels):
 def test_a_disk_keeps_a_tenth_free(kept, monkeypatch):
     where, record, _, pixels = kept
     where.discard()
+    monkeypatch.setattr(shelf, "LEFT", LEFT)
     disk = SimpleNamespace(total=1000, free=100 + pixels.nbytes)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: disk)
     where.put("view", stamp(record), pixels)
@@ -409,3 +426,19 @@ def test_clips_go_with_the_last_plan_that_needs_them(models, tmp_path):
     store.clips.mkdir()
     prune(store)
     assert not store.clips.exists() and not list((tmp_path / "queue").iterdir())
+
+
+def test_a_plan_or_a_cell_of_another_version_keeps_no_clips_and_ends_no_run(models, tmp_path):
+    store, bench = Store(tmp_path), Bench(batch_size=3)
+    first, second = grid(models, tmp_path), grid(models, tmp_path, seed=1)
+    other = plan(second, bench, store, strict=True)
+    cell = store.path(other.cells[0].hash)
+    cell.parent.mkdir(parents=True)
+    cell.write_text('{"schema":99}')
+    os.utime(cell, (1, 1))
+    other.write(store)
+    (tmp_path / "queue" / "another.json").write_text("{}")
+    assert len(worked(first)) == 18 + 1 and not store.clips.exists()
+    assert len(list((tmp_path / "queue").iterdir())) == 2
+    prune(store)
+    assert len(list((tmp_path / "queue").iterdir())) == 2, "whoever wrote them may be at work"

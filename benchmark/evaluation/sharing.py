@@ -86,6 +86,8 @@ class Sharing:
             with suppress(Exception):  # what is wrong with another view its own reader tells
                 for one, its in zip(missing, views or (), strict=True):
                     shelf.put(self._name(one), clip, its)
+                    if shelf.full:
+                        break
             return made
 
         return kept_or_read

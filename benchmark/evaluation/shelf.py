@@ -74,9 +74,9 @@ class Shelf:
                 write_atomically(self._path(view, clip), _check(content) + content, lasting=False)
         except FileNotFoundError:  # another worker has just taken the folder away
             return
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             self.full = True
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):  # results need the room
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):  # results need the room
                 self.discard()
 
     def discard(self, view: str | None = None) -> None:
@@ -92,7 +92,7 @@ def stamp(record: ClipRecord) -> str:
 
     Empty for a folder of images, one of which may be changed without a trace, and where the file cannot be reached.
     """
-    with suppress(OSError):
+    with suppress(OSError, ValueError):  # a name that no file can have
         state = record.path.stat()
         if not stat.S_ISDIR(state.st_mode):
             return digest([record.id, str(record.path), record.start, record.stop, state.st_size, state.st_mtime_ns])

@@ -7,7 +7,7 @@ from ..store import Store
 from .artifacts import kept
 from .leases import Leases
 from .plan import in_queue
-from .worker import clear, plan_is_done, tidy
+from .worker import clear, plan_is_open, tidy
 
 
 def prune(store: Store, everything: bool = False) -> tuple[int, int]:
@@ -28,7 +28,7 @@ def prune(store: Store, everything: bool = False) -> tuple[int, int]:
     for one in gone:
         shutil.rmtree(one.path, ignore_errors=True)
     for path in in_queue(store):
-        if everything or plan_is_done(path, store):
+        if everything or plan_is_open(path, store) is False:
             path.unlink(missing_ok=True)
     clear(store)
     with Leases(store.folder) as leases:

@@ -148,19 +148,22 @@ def _run(planned: Planned, plan: Plan, store: Store, bench: Bench, lease: Lease,
 
 
 def clear(store: Store, besides: Plan | None = None) -> None:
-    """Takes away the clips that memory did not hold, if no plan of the queue needs them; `besides`: one that is done."""
+    """Takes away the clips that memory did not hold, if no plan of the queue needs them; `besides`: one that is done.
+
+    Whose plan cannot be read here, or whose cells, is of another version, and decodes again where it must.
+    """
     mine = besides and besides.path(store)
-    if all(plan_is_done(path, store) for path in in_queue(store) if path != mine):
+    if not any(plan_is_open(path, store) for path in in_queue(store) if path != mine):
         Shelf(store.clips).discard()
 
 
-def plan_is_done(path: Path, store: Store) -> bool:
-    """Whether nothing is left to do of the plan in a file."""
+def plan_is_open(path: Path, store: Store) -> bool | None:
+    """Whether something is left to do of the plan in a file; None where that cannot be told."""
     try:
         plan, since = Plan.read(path), path.stat().st_mtime
+        return any(one.to_run and unfinished(one, plan, store, since) for one in plan.cells)
     except (InputError, OSError):  # gone since, or of another version, which may be at work
-        return False
-    return not any(one.to_run and unfinished(one, plan, store, since) for one in plan.cells)
+        return None
 
 
 def tidy(store: Store, leases: Leases) -> None:
