@@ -57,27 +57,34 @@ def follow_plan(plan: "Plan", bench: "Bench", store: "Store", progress: "RunProg
 def _queued(plan: "Plan", store: "Store") -> "Iterator[None]":
     """Keeps the plan in the queue while it is worked on: one that lies there already may be somebody else's, who needs it.
 
-    It is written anew all the same: what failed before is this run's to try again. Whoever wrote it last takes it away.
+    It is written anew all the same: what failed before is this run's to try again. Whoever wrote it last takes it away, and the
+    clips that it needed; after Ctrl-C they stay, as the same command goes on with them.
     """
     from ..evaluation.engine.plan import stays
+    from ..evaluation.engine.worker import clear
 
     path = plan.path(store)
     before = stays(path)
     mine = plan.write(store, stays=bool(before)).stat().st_mtime_ns
-    finished = False
+    finished = interrupted = False
     try:
         yield
         finished = True
+    except KeyboardInterrupt:
+        interrupted = True
+        raise
     finally:
         if not before and (finished or before is None):
             with suppress(OSError):
                 if path.stat().st_mtime_ns == mine:
                     path.unlink()
+        if not interrupted:
+            clear(store)
 
 
 def _executed(plan: "Plan", bench: "Bench", store: "Store", progress: "RunProgress") -> "Iterator[tuple[Done, int | None]]":
     from ..evaluation.engine.leases import Leases
-    from ..evaluation.engine.worker import clear, tidy, work
+    from ..evaluation.engine.worker import tidy, work
 
     if plan.request.executor == "local":
         from ..evaluation.engine.local import Local, slots
@@ -98,7 +105,6 @@ def _executed(plan: "Plan", bench: "Bench", store: "Store", progress: "RunProgre
             yield from ((done, None) for done in work(plan, store, leases, bench))
     with Leases(store.folder) as leases:
         tidy(store, leases)
-    clear(store, plan)  # what a worker has left that was ended while it did so itself
 
 
 def _followed(
