@@ -48,6 +48,11 @@ class Scene:
         done = f"{how.text} {how.version} {how.severity} {how.seed}" if how else "plain"
         return f"{seen(self.spec)} {self.moment} {done}"
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its clips, with 8 bits."""
+        return len(self.records) * 3 * self.spec.frames * self.spec.size**2
+
 
 def scene_of(cell: Cell, parts: Parts, spec: InputSpec, moment: int = 0, batch: int = USUAL) -> Scene:
     """The clips of a cell as a model of that input sees them, `moment` frames later."""
@@ -96,8 +101,3 @@ def decoded(scene: Scene) -> Scene | None:
     if scene.corrupted is None or scene.corrupted.corruption.stage == "file":
         return scene
     return replace(scene, spec=canonical(scene), corrupted=None)
-
-
-def size_of(scene: Scene) -> int:
-    """Bytes of its clips, with 8 bits."""
-    return len(scene.records) * 3 * scene.spec.frames * scene.spec.size**2

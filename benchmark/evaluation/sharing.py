@@ -13,7 +13,7 @@ from ..core.interfaces import Batch, ClipRecord, InputSpec
 from ..data.loader import Reader, read_clip, read_views
 from .cell import Cell
 from .memory import may_keep
-from .scene import Scene, canonical, decoded, size_of
+from .scene import Scene, canonical, decoded
 from .shelf import Shelf, stamp
 
 
@@ -42,12 +42,12 @@ class Sharing:
                 self._views[view.name] = view
                 uses[view.name] += cells
         most, shared = may_keep(torch.device("cpu")), shelf is not None and shelf.shared
-        plain = sum(size_of(one) for one in self._views.values() if not one.moment and not one.corrupted)
+        plain = sum(one.nbytes for one in self._views.values() if not one.moment and not one.corrupted)
         self._stays = {
             # Corrupted clips come by turns, and to one worker; the others are there all the time, and for all.
             name
             for name, view in self._views.items()
-            if uses[name] > 1 and (view.moment or (size_of(view) > most if view.corrupted else plain > most or shared))
+            if uses[name] > 1 and (view.moment or (view.nbytes > most if view.corrupted else plain > most or shared))
         }
 
     def size(self) -> int:
@@ -56,9 +56,9 @@ class Sharing:
         corrupted: Counter[tuple[str, int]] = Counter()
         for view in self._views.values():
             if view.corrupted:
-                corrupted[view.corrupted.text, view.corrupted.severity] += size_of(view) * (view.name in self._stays)
+                corrupted[view.corrupted.text, view.corrupted.severity] += view.nbytes * (view.name in self._stays)
             else:
-                plain += size_of(view) * (view.key in read or view.name in self._stays)
+                plain += view.nbytes * (view.key in read or view.name in self._stays)
                 read.add(view.key)
         return plain + max(corrupted.values(), default=0)
 
@@ -69,23 +69,25 @@ class Sharing:
         if shelf is None or scene.name not in self._views:
             return read
         self._begun.add(scene.name)
-        others, stays = [] if corrupted else self._others(scene), scene.name in self._stays
+        name, stays = self._name(scene), scene.name in self._stays
+        others = {} if corrupted else {self._name(one): one for one in self._others(scene)}
 
         def kept_or_read(record: ClipRecord, spec: InputSpec) -> Tensor:
             clip = stamp(record)
             if not clip:
                 return read(record, spec)
-            kept = shelf.get(self._name(scene), clip, spec)
+            kept = shelf.get(name, clip, spec)
             if kept is not None:
                 return kept
-            missing = [] if shelf.full else [one for one in others if not shelf.has(self._name(one), clip)]
-            views = read_views(record, [(one.spec, one.moment) for one in (scene, *missing)]) if missing else None
+            missing = [] if shelf.full else [other for other in others if not shelf.has(other, clip)]
+            wanted = [scene, *(others[other] for other in missing)]
+            views = read_views(record, [(one.spec, one.moment) for one in wanted]) if missing else None
             made = next(views) if views else read(record, spec)
             if stays:
-                shelf.put(self._name(scene), clip, made)
+                shelf.put(name, clip, made)
             with suppress(Exception):  # what is wrong with another view its own reader tells
-                for one, its in zip(missing, views or (), strict=True):
-                    shelf.put(self._name(one), clip, its)
+                for other, its in zip(missing, views or (), strict=True):
+                    shelf.put(other, clip, its)
                     if shelf.full:
                         break
             return made

@@ -106,8 +106,7 @@ def _largest(plan: Plan, bench: Bench) -> int:
     for bundle in plan.bundles():
         cell = plan.cell(bundle[0])
         if len(bundle) > 1 and cell.handed_on:
-            spec = bench.model(cell).input
-            sizes.append(len(bench.records(cell)) * 3 * spec.frames * spec.size**2)
+            sizes.append(bench.scene(cell).nbytes)
     return max(sizes)
 
 
